@@ -1,0 +1,389 @@
+"""The contracts that plugins implement.
+
+A component is a frozen pydantic model. Its fields are its YAML parameters, its docstring is its help (first line:
+what it does; then the source), and its `version` goes into the fingerprint of every step that it takes part in:
+raise it when the same parameters start to give other numbers.
+
+How a run uses them, in order: a `Task` says what the examples are; a `ModelSource` says how a base comes to be; a
+`Trainer` makes an expert of a base, or trains the routers of a merge; a `Merge` combines experts; a `ModelMetric`
+scores one network on one task, and a `PairMetric` compares the features of two; an `Executor` decides where each
+step runs. A component never touches the store, the database or other components: what it needs is handed to it.
+
+Importing this module, or a module that defines components, must stay cheap: `compat validate` does it for every
+component that a spec names. Import torch inside the methods that compute.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from compat_spec.nn.data import EncodedSplit
+    from compat_spec.nn.evaluation import TokenScores
+    from compat_spec.nn.network import Network, Tokenizer
+
+
+class _Name(str):
+    """A string field that names another declaration of the spec; the engine checks it and hands over the thing."""
+
+    kind: ClassVar[str]
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: type[Any], handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(cls, core_schema.str_schema(min_length=1))
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "description": f"The name of a {cls.kind} of this spec."}
+
+
+class TaskName(_Name):
+    """The name of a task of the spec. A component with a field of this type is given that task's data."""
+
+    kind = "task"
+
+
+class ModelName(_Name):
+    """The name of a model of the spec, or of its checkpoint at a step: `math`, `math@100`."""
+
+    kind = "model"
+
+
+class Component(BaseModel):
+    """What all components share: parameters that are validated, frozen, and forbidden when unknown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
+
+    namespace: ClassVar[str]
+    version: ClassVar[str] = "1"
+
+    def identity(self) -> Mapping[str, Any]:
+        """JSON-able facts besides the parameters that decide the result: a file's checksum, Python's version."""
+        return {}
+
+    def uses_seed(self) -> bool:
+        """Whether the run's seed changes the result. Steps that say no are computed once for all seeds."""
+        return False
+
+
+# ---------------------------------------------------------------------------------------------------------- tasks
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One example of a task: the text is `prompt + answer`.
+
+    Plain text has an empty prompt. `expected` is the final answer that `Task.grade` looks for, if there is one.
+    """
+
+    prompt: str
+    answer: str
+    expected: str | None = None
+
+    @property
+    def text(self) -> str:
+        return self.prompt + self.answer
+
+
+class Task(Component):
+    """Named splits of examples: at least `train` and `test`, which must not share a text (the engine checks)."""
+
+    namespace = "compat.tasks"
+
+    score: Literal["answer", "all"] = Field(
+        default="all", description="Count the loss of the answer's tokens only, or of all tokens."
+    )
+
+    @abstractmethod
+    def splits(self) -> Mapping[str, Sequence[Example]]:
+        """The examples of every split. The same parameters and `identity()` must give the same examples."""
+
+    def grade(self, generated: str, example: Example) -> bool:
+        """Whether `generated`, the network's continuation of the prompt, answers the example."""
+        return generated.strip() == example.answer.strip()
+
+
+# --------------------------------------------------------------------------------------------------------- models
+
+
+class ModelSource(Component):
+    """How a base model comes to be: made from a config, read from a folder, fetched from a hub."""
+
+    namespace = "compat.models"
+
+    def architecture(self) -> Mapping[str, Any] | None:
+        """What is known of the shapes without loading anything (`hidden_size`, …), or None.
+
+        Two models whose architectures disagree on a key cannot be merged; `compat validate` says so.
+        """
+        return None
+
+    @abstractmethod
+    def make_tokenizer(self, examples: Mapping[TaskName, Sequence[Example]]) -> Tokenizer:
+        """The tokenizer. `examples` holds the `train` split of each task that a field of this component names."""
+
+    @abstractmethod
+    def make_model(self, tokenizer: Tokenizer) -> nn.Module:
+        """The model, in float32 on the CPU unless the source says otherwise. Random numbers are already seeded."""
+
+
+# ------------------------------------------------------------------------------------------------------- trainers
+
+
+class TrainingSession(Protocol):
+    """What the engine offers to a trainer while it runs one step."""
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def device(self) -> str: ...
+
+    def restore(self) -> Mapping[str, Tensor] | None:
+        """The state that `checkpoint` saved before this step was interrupted, or None when it starts afresh."""
+
+    def checkpoint_due(self) -> bool:
+        """Whether it is time to call `checkpoint`. Raises `Interrupted` after the checkpoint of a stopping run."""
+
+    def checkpoint(self, state: Mapping[str, Tensor]) -> None:
+        """Save everything that is needed to go on from here, to the bit."""
+
+    def keep(self, step: int) -> None:
+        """Store the network as it is now as the checkpoint `name@step`."""
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """Tell the user how far the training is."""
+
+    def record(self, **facts: float | int | str | Sequence[Any]) -> None:
+        """Facts for the results (`tokens_per_second=…`, `loss=[…]`); they do not change the fingerprint."""
+
+
+class Trainer(Component):
+    """Makes an expert of a network by training it, or trains what a composed module declares trainable."""
+
+    namespace = "compat.trainers"
+
+    def uses_seed(self) -> bool:
+        return True
+
+    def saved_steps(self) -> Sequence[int]:
+        """The steps whose checkpoints `train` keeps, besides the last."""
+        return ()
+
+    def last_step(self) -> int | None:
+        """The number of steps, when it is known before the data is."""
+        return None
+
+    @abstractmethod
+    def train(self, network: Network, data: Mapping[TaskName, EncodedSplit], session: TrainingSession) -> None:
+        """Train `network` in place. `data` holds the encoded `train` split of each task that a field names."""
+
+
+# --------------------------------------------------------------------------------------------------------- merges
+
+
+class Merge(Component):
+    """Combines models. Implement `TensorMerge` or `ModuleMerge`."""
+
+    namespace = "compat.merges"
+
+    models: tuple[ModelName, ...] = Field(min_length=1, description="The models to combine.")
+
+
+class TensorMerge(Merge):
+    """A merge in parameter space: one tensor of the result from the same tensor of each model."""
+
+    @abstractmethod
+    def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, name: str) -> Tensor:
+        """One tensor of the merged model.
+
+        Args:
+            tensors: the tensor of each of `models`, in order, all of one shape and dtype.
+            base: the tensor of the model that a field `base` names, or None where the method has none.
+            name: the tensor's name in the checkpoint.
+        """
+
+
+class ModuleMerge(Merge):
+    """A merge in feature or output space: a module that holds the models and combines them as it runs."""
+
+    needs_training: ClassVar[bool] = False
+    """Whether the module is of no use without a `train:` block in the spec."""
+
+    @abstractmethod
+    def build(self, networks: Sequence[Network], trunk: Network | None) -> nn.Module:
+        """A module `(input_ids [batch, seq]) -> object with .logits [batch, seq, vocabulary]`.
+
+        The experts' parameters must come out frozen. Parameters that still require a gradient are what a `train:`
+        block trains and what is stored; random numbers are already seeded.
+
+        Args:
+            networks: the network of each of `models`, in order. They are shared: never change them in place.
+            trunk: the network that a field `trunk` names, or None.
+        """
+
+
+# -------------------------------------------------------------------------------------------------------- metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One number that a metric found, as one row of the results."""
+
+    value: float
+    n: int | None = None
+    """How many tokens or examples it is the mean of."""
+    block: int | None = None
+    expert: int | None = None
+    """Which expert of a routed block, in the order in which the merge names its models; `span` repeats the order."""
+    quantity: str | None = None
+    """What the number is, when the metric reports several things; the metric's `quantity` otherwise."""
+
+
+class Evaluation(Protocol):
+    """What the engine offers to a metric: one network, one task, and the costly things computed once for all metrics."""
+
+    @property
+    def network(self) -> Network: ...
+
+    @property
+    def task(self) -> Task: ...
+
+    @property
+    def device(self) -> str: ...
+
+    def examples(self, split: str) -> Sequence[Example]: ...
+
+    def encoded(self, split: str) -> EncodedSplit: ...
+
+    def token_scores(self, split: str, tokens: int | None) -> TokenScores:
+        """Loss and correctness of each next-token prediction on about the first `tokens` tokens of a split."""
+
+    def progress(self, done: int, total: int, note: str = "") -> None: ...
+
+
+class Metric(Component):
+    """Implement `ModelMetric` or `PairMetric`."""
+
+    namespace = "compat.metrics"
+
+    quantity: ClassVar[str]
+    """What it measures, as a word that people query: `loss`, `accuracy`, `cka`."""
+
+    higher_is_better: ClassVar[bool | None] = None
+
+    split: str = Field(default="test", description="The split of the task to measure on.")
+
+
+class ModelMetric(Metric):
+    """Scores one network on one task."""
+
+    applies_to: ClassVar[Literal["all", "routed"]] = "all"
+    """`routed`: only networks with routers; others are left out instead of failing."""
+
+    @abstractmethod
+    def measure(self, evaluation: Evaluation) -> Sequence[Score]: ...
+
+
+class PairMetric(Metric):
+    """Compares the features of two networks on one task: a matrix of layers by layers."""
+
+    site: Literal["block", "mlp", "attention"] = Field(
+        default="block",
+        description="Where the features are taken: the residual stream after each block, or the output of its MLP or "
+        "of its attention.",
+    )
+    layers: Literal["all", "same"] = Field(default="all", description="All pairs of layers, or equal depths only.")
+    tokens: int = Field(default=2048, ge=4, description="How many tokens to compare, drawn at random.")
+    seed: int = Field(default=0, description="The seed that draws the tokens.")
+
+    @abstractmethod
+    def compare(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+        """Features `[tokens, width]` of each layer of two networks, on the same tokens -> `[len(a), len(b)]`."""
+
+
+# ------------------------------------------------------------------------------------------------------ executors
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One step, ready to run, as plain data that can cross a process or a network."""
+
+    fingerprint: str
+    label: str
+    payload: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class JobReport:
+    """How a job went: facts for the `steps` table."""
+
+    seconds: float
+    device: str
+    facts: Mapping[str, Any]
+
+
+class JobRunner(Protocol):
+    """What the engine hands to an executor: runs one job where it is called, on the device that is named."""
+
+    def __call__(self, job: Job, device: str) -> JobReport: ...
+
+
+class Executor(Component):
+    """Decides where steps run.
+
+    The scheduler calls `open` once, then `submit` for jobs whose inputs are in the store, never more than `capacity`
+    at a time, and `close` at the end.
+    """
+
+    namespace = "compat.executors"
+
+    @abstractmethod
+    def open(self, runner: JobRunner, device: str) -> None: ...
+
+    @property
+    @abstractmethod
+    def capacity(self) -> int: ...
+
+    @abstractmethod
+    def submit(self, job: Job) -> Future[JobReport]: ...
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+
+# ----------------------------------------------------------------------------------------------------- references
+
+
+def names_in(component: Component, kind: type[_Name]) -> Iterator[str]:
+    """Every name of a kind (`TaskName`, `ModelName`) in a component's fields, in order, each once."""
+    seen: set[str] = set()
+    for _, value in component:
+        for name in _walk(value, kind):
+            if name not in seen:
+                seen.add(name)
+                yield name
+
+
+def _walk(value: Any, kind: type[_Name]) -> Iterator[str]:
+    if isinstance(value, kind):
+        yield value
+    elif isinstance(value, BaseModel):
+        for _, inner in value:
+            yield from _walk(inner, kind)
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _walk(key, kind)
+            yield from _walk(inner, kind)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for inner in value:
+            yield from _walk(inner, kind)

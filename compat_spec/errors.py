@@ -1,0 +1,21 @@
+"""The errors that a user can cause, each with a message that says what would be right."""
+
+from __future__ import annotations
+
+
+class CompatError(Exception):
+    """Something that the user can mend. The command line prints the message, without a traceback."""
+
+    exit_status = 1
+
+
+class UsageError(CompatError):
+    """What was asked for cannot be meant: a spec with mistakes, an unknown name, a wrong option."""
+
+    exit_status = 2
+
+
+class Interrupted(CompatError):
+    """The run was told to stop, and everything done so far is safe."""
+
+    exit_status = 130
