@@ -265,8 +265,11 @@ class Evaluation(Protocol):
 
     def encoded(self, split: str) -> EncodedSplit: ...
 
-    def token_scores(self, split: str, tokens: int | None) -> TokenScores:
-        """Loss and correctness of each next-token prediction on about the first `tokens` tokens of a split."""
+    def token_scores(self, split: str, tokens: int | None, context: int | None) -> TokenScores:
+        """Loss and correctness of each next-token prediction on about the first `tokens` tokens of a split.
+
+        `context` is the longest sequence to read at once; None is what the network accepts, at most 1,024.
+        """
 
     def progress(self, done: int, total: int, note: str = "") -> None: ...
 
@@ -304,6 +307,9 @@ class PairMetric(Metric):
     )
     layers: Literal["all", "same"] = Field(default="all", description="All pairs of layers, or equal depths only.")
     tokens: int = Field(default=2048, ge=4, description="How many tokens to compare, drawn at random.")
+    context: int | None = Field(
+        default=None, ge=2, description="The longest sequence to read; by default what the network accepts, to 1,024."
+    )
     seed: int = Field(default=0, description="The seed that draws the tokens.")
 
     @abstractmethod
