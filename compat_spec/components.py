@@ -120,6 +120,9 @@ class ModelSource(Component):
 
     namespace = "compat.models"
 
+    tokenizer_fields: ClassVar[frozenset[str] | None] = None
+    """The fields that decide the tokenizer, so that models which differ in others share it; None is all of them."""
+
     def architecture(self) -> Mapping[str, Any] | None:
         """What is known of the shapes without loading anything (`hidden_size`, …), or None.
 
@@ -183,6 +186,10 @@ class Trainer(Component):
         """The number of steps, when it is known before the data is."""
         return None
 
+    def tokens(self) -> int | None:
+        """How many tokens it trains on, when that is known before the data is; `compat plan` adds them up."""
+        return None
+
     @abstractmethod
     def train(self, network: Network, data: Mapping[TaskName, EncodedSplit], session: TrainingSession) -> None:
         """Train `network` in place. `data` holds the encoded `train` split of each task that a field names."""
@@ -219,6 +226,9 @@ class ModuleMerge(Merge):
     needs_training: ClassVar[bool] = False
     """Whether the module is of no use without a `train:` block in the spec."""
 
+    routed: ClassVar[bool] = False
+    """Whether its blocks have routers, which metrics with `applies_to = "routed"` read."""
+
     @abstractmethod
     def build(self, networks: Sequence[Network], trunk: Network | None) -> nn.Module:
         """A module `(input_ids [batch, seq]) -> object with .logits [batch, seq, vocabulary]`.
@@ -250,7 +260,7 @@ class Score:
 
 
 class Evaluation(Protocol):
-    """What the engine offers to a metric: one network, one task, and the costly things computed once for all metrics."""
+    """What the engine offers to a metric: one network, one task, and the costly things computed once."""
 
     @property
     def network(self) -> Network: ...

@@ -81,6 +81,7 @@ def component(namespace: str, name: str) -> type[Component]:
     return found.component
 
 
+@cache
 def source_identity(namespace: str, name: str) -> str:
     """What stands for a component's code in fingerprints.
 

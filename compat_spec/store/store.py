@@ -1,0 +1,239 @@
+"""The store: folders of files under fingerprints, written aside and renamed when whole.
+
+    ROOT/artifacts/ab/ab12…/     an artifact: its files and `artifact.json`, the manifest with their checksums
+    ROOT/work/ab12…/             what an unfinished step needs to go on (training state)
+    ROOT/aside/…                 folders being written; leftovers of killed processes are harmless
+    ROOT/locks/ab12….lock        held by the process that computes a fingerprint
+    ROOT/users/PID.lock          held by each process that uses the store
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from compat_spec.errors import CompatError
+from compat_spec.store.checksums import FileFacts, describe_files, differences
+
+MANIFEST = "artifact.json"
+
+
+class CorruptArtifactError(CompatError):
+    """An artifact whose files are not what its manifest says."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactRef:
+    """An artifact, or a folder inside one (a checkpoint: `step-100`)."""
+
+    fingerprint: str
+    part: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.fingerprint}/{self.part}" if self.part else self.fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What an artifact is, where it was made, and the checksum of each of its files."""
+
+    fingerprint: str
+    kind: str
+    label: str
+    created: float
+    seconds: float
+    host: str
+    files: Mapping[str, FileFacts]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(facts.size for facts in self.files.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A finished artifact on disk."""
+
+    path: Path
+    manifest: Manifest
+
+
+class Store:
+    """Artifacts by fingerprint, shared by every run that is given the same folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    # ------------------------------------------------------------------------------------------------- reading
+
+    def has(self, fingerprint: str) -> bool:
+        return (self._folder(fingerprint) / MANIFEST).exists()
+
+    def path(self, ref: ArtifactRef | str) -> Path:
+        """The folder of an artifact or of its part.
+
+        Raises:
+            CorruptArtifactError: it is not there.
+        """
+        ref = ArtifactRef(ref) if isinstance(ref, str) else ref
+        folder = self._folder(ref.fingerprint) / ref.part
+        if not folder.is_dir():
+            raise CorruptArtifactError(f"the store has no artifact {ref}: {folder} is missing")
+        return folder
+
+    def manifest(self, fingerprint: str) -> Manifest:
+        path = self._folder(fingerprint) / MANIFEST
+        try:
+            data = json.loads(path.read_text("utf-8"))
+            files = {name: FileFacts(**facts) for name, facts in data.pop("files").items()}
+            return Manifest(files=files, **data)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise CorruptArtifactError(f"the manifest {path} cannot be read: {error}") from error
+
+    def __iter__(self) -> Iterator[str]:
+        """The fingerprints of all finished artifacts, sorted."""
+        for manifest in sorted((self.root / "artifacts").glob(f"*/*/{MANIFEST}")):
+            yield manifest.parent.name
+
+    def touch(self, fingerprint: str) -> None:
+        """Note that an artifact was used, for `cache gc --older-than`."""
+        with suppress(OSError):
+            os.utime(self._folder(fingerprint) / MANIFEST)
+
+    def last_used(self, fingerprint: str) -> float:
+        """Seconds since the epoch."""
+        return (self._folder(fingerprint) / MANIFEST).stat().st_mtime
+
+    def verify(self, fingerprint: str) -> list[str]:
+        """What is wrong with an artifact's files: nothing, or a line for each."""
+        try:
+            manifest = self.manifest(fingerprint)
+        except CorruptArtifactError as error:
+            return [str(error)]
+        return differences(self._folder(fingerprint), manifest.files, ignore={MANIFEST})
+
+    # ------------------------------------------------------------------------------------------------- writing
+
+    @contextmanager
+    def writing(self, fingerprint: str, kind: str, label: str, facts: dict[str, Any] | None = None) -> Iterator[Path]:
+        """An empty folder that becomes the artifact when the block ends well, and vanishes when it does not.
+
+        `facts` is read at the end of the block: the block may fill it.
+        """
+        started = time.monotonic()
+        aside = self.root / "aside" / f"{fingerprint[:16]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        with self._disk_errors():
+            aside.mkdir(parents=True)
+        try:
+            with self._disk_errors():
+                yield aside
+                manifest = Manifest(
+                    fingerprint=fingerprint,
+                    kind=kind,
+                    label=label,
+                    created=time.time(),
+                    seconds=round(time.monotonic() - started, 4),
+                    host=socket.gethostname(),
+                    files=describe_files(aside),
+                    facts=facts or {},
+                )
+                (aside / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), "utf-8")
+                self._publish(aside, fingerprint)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(self.work_folder(fingerprint), ignore_errors=True)
+
+    def _publish(self, aside: Path, fingerprint: str) -> None:
+        folder = self._folder(fingerprint)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            aside.rename(folder)
+        except OSError:
+            if not self.has(fingerprint):  # a half-deleted folder in the way, not another process's finished work
+                shutil.rmtree(folder, ignore_errors=True)
+                aside.rename(folder)
+
+    def work_folder(self, fingerprint: str) -> Path:
+        """Where an unfinished step keeps what it needs to go on; removed when its artifact is finished."""
+        return self.root / "work" / fingerprint
+
+    def remove(self, fingerprint: str) -> None:
+        folder = self._folder(fingerprint)
+        with suppress(FileNotFoundError):
+            (folder / MANIFEST).unlink()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    # --------------------------------------------------------------------------------------------------- locks
+
+    def lock(self, fingerprint: str) -> FileLock | None:
+        """The lock of a fingerprint, acquired; None when another process holds it. Release it when done.
+
+        The operating system lets go of the locks of a process that dies.
+        """
+        with self._disk_errors():
+            folder = self.root / "locks"
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / f"{fingerprint}.lock", is_singleton=False)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                return None
+            return lock
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Inside, `others_use_it` is true for every other process, so that nothing is cleared away under our feet."""
+        with self._disk_errors():
+            (self.root / "users").mkdir(parents=True, exist_ok=True)
+            path = self.root / "users" / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.lock"
+            lock = FileLock(path, is_singleton=False)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+            path.unlink(missing_ok=True)
+
+    def others_use_it(self) -> bool:
+        """Whether a living process uses the store. Forgets the dead ones."""
+        for path in (self.root / "users").glob("*.lock"):
+            lock = FileLock(path, is_singleton=False)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                return True
+            lock.release()
+            path.unlink(missing_ok=True)
+        return False
+
+    # ------------------------------------------------------------------------------------------------- helpers
+
+    def _folder(self, fingerprint: str) -> Path:
+        return self.root / "artifacts" / fingerprint[:2] / fingerprint
+
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            ours = error.filename is not None and str(error.filename).startswith(str(self.root))
+            if not ours and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                raise
+            raise CompatError(
+                f"the store {self.root} cannot be written: {error.strerror or error} ({error.filename or 'while writing'}); "
+                "free space or choose another folder with --store"
+            ) from error
