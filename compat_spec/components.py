@@ -155,7 +155,7 @@ class TrainingSession(Protocol):
         """The state that `checkpoint` saved before this step was interrupted, or None when it starts afresh."""
 
     def checkpoint_due(self) -> bool:
-        """Whether it is time to call `checkpoint`. Raises `Interrupted` after the checkpoint of a stopping run."""
+        """Whether it is time to call `checkpoint`. The `checkpoint` of a stopping run raises `InterruptedRun`."""
 
     def checkpoint(self, state: Mapping[str, Tensor]) -> None:
         """Save everything that is needed to go on from here, to the bit."""
@@ -202,6 +202,9 @@ class Merge(Component):
     """Combines models. Implement `TensorMerge` or `ModuleMerge`."""
 
     namespace = "compat.merges"
+
+    compares: ClassVar[frozenset[str] | None] = None
+    """The facts of `ModelSource.architecture()` that the models must share to be combined; None is all of them."""
 
     models: tuple[ModelName, ...] = Field(min_length=1, description="The models to combine.")
 

@@ -1,0 +1,48 @@
+"""Which device a run computes on: what `--device` says, checked before anything starts."""
+
+from __future__ import annotations
+
+import re
+
+from compat_spec.errors import UsageError
+
+
+def resolve_device(wanted: str) -> str:
+    """`auto | cpu | cuda | cuda:N | mps` -> a torch device that is there.
+
+    Raises:
+        UsageError: it is not a device, or this machine has none such.
+    """
+    import torch
+
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return "cuda:0"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    match = re.fullmatch(r"(cpu|mps|cuda)(?::(\d+))?", wanted)
+    if match is None or (match[2] and match[1] != "cuda"):
+        raise UsageError(f"--device {wanted}: not a device; use auto, cpu, cuda, cuda:1 or mps")
+    if match[1] == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        index = int(match[2] or 0)
+        if index >= count:
+            raise UsageError(f"--device {wanted}: this machine has {_gpus(count)}; use --device cpu, or auto")
+        return f"cuda:{index}"
+    if match[1] == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("--device mps: Apple's GPU is not available here; use --device cpu, or auto")
+    return match[1]
+
+
+def device_name(device: str) -> str:
+    """The device in words for the results: `cuda:0 (NVIDIA H100)`, `cpu (2 threads)`."""
+    import torch
+
+    if device.startswith("cuda"):
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({torch.get_num_threads()} threads)" if device == "cpu" else device
+
+
+def _gpus(count: int) -> str:
+    if count == 0:
+        return "no CUDA GPU that PyTorch can use"
+    return "one CUDA GPU, cuda:0" if count == 1 else f"{count} CUDA GPUs, cuda:0 to cuda:{count - 1}"

@@ -1,0 +1,59 @@
+"""What a run tells while it goes on. Listeners (the terminal, a notebook) take these and return nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from compat_spec.plan import Step
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """How many steps there are, and how many of them the store already has."""
+
+    total: int
+    reused: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class StepProgress:
+    """How far the running step is, in its own units (training steps, batches)."""
+
+    fingerprint: str
+    done: int
+    total: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinished:
+    """`reused`: another run finished it while this one waited."""
+
+    step: Step
+    seconds: float
+    reused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailed:
+    step: Step
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Another run computes the step, and nothing else is left to do meanwhile."""
+
+    step: Step
+
+
+Event: TypeAlias = RunStarted | StepStarted | StepProgress | StepFinished | StepFailed | Waiting
+Listener: TypeAlias = Callable[[Event], None]
