@@ -46,19 +46,23 @@ class _Planner:
         }
         return Plan(
             experiment=self.spec.name,
+            spec_text=self.spec.text,
+            spec_path=str(self.spec.path),
             steps=self.steps,
             measurements={key: tuple(found) for key, found in self.measurements.items()},
             models=model_infos(self.spec),
-            tasks=tuple(
-                TaskInfo(name, variant.use, variant.task.model_dump(mode="json"), self.task(name, assignment).fingerprint)
-                for name, declaration in self.spec.tasks.items()
-                for assignment in self.points.of(("task", name))[:1]
-                for variant in [select(declaration, assignment)]
-            ),
+            tasks=tuple(self._task_info(name) for name in self.spec.tasks),
             parameters=tuple(sorted(parameters)),
         )
 
     # --------------------------------------------------------------------------------------------------- tasks
+
+    def _task_info(self, name: str) -> TaskInfo:
+        """A task described by its first variant."""
+        assignment = self.points.of(("task", name))[0]
+        variant: TaskVariant = select(self.spec.tasks[name], assignment)
+        parameters = variant.task.model_dump(mode="json")
+        return TaskInfo(name, variant.use, parameters, self.task(name, assignment).fingerprint)
 
     def task(self, name: str, assignment: Assignment) -> ArtifactRef:
         declaration = self.spec.tasks[name]

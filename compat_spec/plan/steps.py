@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from compat_spec.components import Component
 from compat_spec.store import ArtifactRef
+
+
+SMALL_STEP = 6_000
+"""What a step that trains nothing costs, on the scale of `Step.work`."""
 
 
 class StepKind(StrEnum):
@@ -63,9 +67,24 @@ class Step:
     def use(self) -> str:
         return self.component.use if self.component else ""
 
+    @property
+    def work(self) -> int:
+        """A rough measure of its cost, in tokens that pass through a network: backward counts twice."""
+        return 3 * self.tokens if self.tokens else SMALL_STEP
+
     def needs(self) -> set[str]:
         """The fingerprints of the steps that must be done before."""
         return {ref.fingerprint for ref in self.inputs.values()}
+
+    def to_data(self) -> dict[str, Any]:
+        """As JSON-able data, to cross a process or a network."""
+        return asdict(self)
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Step:
+        calls = {part: ComponentCall(**data[part]) for part in ("component", "trainer") if data[part] is not None}
+        inputs = {role: ArtifactRef(**ref) for role, ref in data["inputs"].items()}
+        return cls(**{**data, **calls, "inputs": inputs, "kind": StepKind(data["kind"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +137,8 @@ class Plan:
     """
 
     experiment: str
+    spec_text: str
+    spec_path: str
     steps: Mapping[str, Step]
     measurements: Mapping[str, tuple[Measurement, ...]]
     models: tuple[ModelInfo, ...]

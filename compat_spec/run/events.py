@@ -11,11 +11,12 @@ from compat_spec.plan import Step
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """How many steps there are, and how many of them the store already has."""
+    """How many steps there are, how many of them need no computing, and the work of the others (`Step.work`)."""
 
     total: int
     reused: int
     device: str
+    work: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,10 @@ class ArtifactRef:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What an artifact is, where it was made, and the checksum of each of its files."""
+    """What an artifact is, where it was made, and the checksum of each of its files.
+
+    Among the `facts`, `refers` lists the fingerprints of other artifacts that this one is of no use without.
+    """
 
     fingerprint: str
     kind: str
@@ -170,6 +173,28 @@ class Store:
     def work_folder(self, fingerprint: str) -> Path:
         """Where an unfinished step keeps what it needs to go on; removed when its artifact is finished."""
         return self.root / "work" / fingerprint
+
+    def unused_since(self, moment: float) -> list[str]:
+        """The artifacts that no run has used since, and that no artifact in use refers to."""
+        recent = [fingerprint for fingerprint in self if self.last_used(fingerprint) > moment]
+        kept = set(recent)
+        while recent:
+            refers = self.manifest(recent.pop()).facts.get("refers", ())
+            found = [fingerprint for fingerprint in refers if fingerprint not in kept]
+            kept.update(found)
+            recent += [fingerprint for fingerprint in found if self.has(fingerprint)]
+        return [fingerprint for fingerprint in self if fingerprint not in kept]
+
+    def clear_leftovers(self, moment: float) -> None:
+        """Remove what killed runs left: half-written folders, locks, and training states that are older than `moment`.
+
+        Only while nobody else uses the store.
+        """
+        for folder in ("aside", "locks"):
+            shutil.rmtree(self.root / folder, ignore_errors=True)
+        for work in (self.root / "work").glob("*"):
+            if work.stat().st_mtime < moment:
+                shutil.rmtree(work, ignore_errors=True)
 
     def remove(self, fingerprint: str) -> None:
         folder = self._folder(fingerprint)

@@ -1,0 +1,45 @@
+"""The `compat` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from compat_spec.cli import cache, plan, plugins, query, run, runs, schema, show, validate, version
+from compat_spec.errors import CompatError
+
+EPILOG = "Start with: compat run specs/quickstart.yaml"
+
+app = typer.Typer(
+    name="compat",
+    help="Runs experiments that combine fine-tuned models: a YAML spec in, rows for SQL out.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run.run)
+app.command()(validate.validate)
+app.command()(plan.plan)
+app.command()(query.query)
+app.command()(runs.runs)
+app.command()(show.show)
+app.add_typer(plugins.app, name="plugins")
+app.add_typer(cache.app, name="cache")
+app.command()(schema.schema)
+app.command()(version.version)
+
+
+def main() -> None:
+    """Run the command; mistakes of the user become a message and an exit status, never a traceback."""
+    try:
+        app()
+    except CompatError as error:
+        print(error if "\n" in str(error) else f"compat: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
+    except BrokenPipeError:  # `compat query … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,29 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+SpecPath: TypeAlias = Annotated[Path, typer.Argument(help="The spec, a YAML file.", metavar="SPEC", show_default=False)]
+
+Overrides: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="PATH=VALUE", help="Change a value of the spec: --set merges.router.span=2. May be repeated."
+    ),
+]
+
+StoreFolder: TypeAlias = Annotated[
+    Path,
+    typer.Option("--store", envvar="COMPAT_STORE", help="The folder of artifacts; specs and users may share one."),
+]
+DEFAULT_STORE = Path(".compat")
+
+ResultsUrl: TypeAlias = Annotated[
+    str,
+    typer.Option("--results", envvar="COMPAT_RESULTS", help="The results: a file, or an SQLAlchemy URL."),
+]
+DEFAULT_RESULTS = "results.db"

@@ -1,0 +1,150 @@
+"""What `compat run` shows while it works: live bars in a terminal, plain lines in a pipe, nothing with --quiet."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from compat_spec.run.events import Event
+
+QUIET_SECONDS = 10.0
+"""How long a step may run in a pipe before a line says how far it is."""
+
+
+class LiveDisplay:
+    """An overall bar by the amount of work, a line for the running step, and a line kept for each failure."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
+            console=console,
+            transient=True,
+        )
+        self._overall: TaskID | None = None
+        self._step: TaskID | None = None
+        self._work_done = 0
+        self._work = 0
+
+    def __enter__(self) -> LiveDisplay:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        from compat_spec.run import events
+
+        match event:
+            case events.RunStarted(total, reused, device, work):
+                self._overall = self._progress.add_task(f"on {device}", total=work, note=_kept(total, reused))
+            case events.StepStarted(step):
+                self._work = step.work
+                self._step = self._progress.add_task(step.label, total=None, note="")
+            case events.StepProgress(_, done, total, note) if self._step is not None:
+                self._progress.update(self._step, completed=done, total=total, note=note)
+                self._advance(self._work * done // max(total, 1))
+            case events.StepFinished(step, _, _):
+                self._work_done += step.work
+                self._end_step()
+            case events.StepFailed(step, error):
+                self._work_done += step.work
+                self._end_step()
+                self._console.print(f"failed: {step.label}: {error}", style="red", markup=False, highlight=False)
+            case events.Waiting(step):
+                self._console.print(f"waiting for another run: {step.label}", style="dim", markup=False)
+
+    def _advance(self, inside: int) -> None:
+        if self._overall is not None:
+            self._progress.update(self._overall, completed=self._work_done + inside)
+
+    def _end_step(self) -> None:
+        if self._step is not None:
+            self._progress.remove_task(self._step)
+            self._step = None
+        self._advance(0)
+
+
+class PlainDisplay:
+    """One line for each step when it is done, and one now and then for a step that takes long."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._total = 0
+        self._finished = 0
+        self._last_line = 0.0
+        self._label = ""
+
+    def __enter__(self) -> PlainDisplay:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        pass
+
+    def __call__(self, event: Event) -> None:
+        from compat_spec.run import events
+
+        match event:
+            case events.RunStarted(total, reused, device, _):
+                self._total = total - reused
+                self._line(f"{_kept(total, reused)}, on {device}")
+            case events.StepStarted(step):
+                self._label = step.label
+                self._last_line = time.monotonic()
+            case events.StepProgress(_, done, total, note):
+                if time.monotonic() - self._last_line > QUIET_SECONDS:
+                    self._line(f"{self._count()} {self._label}: {done} of {total}" + (f", {note}" if note else ""))
+            case events.StepFinished(step, seconds, reused):
+                self._finished += 1
+                how = "made by another run" if reused else f"{seconds:.1f} s"
+                self._line(f"{self._count()} {step.label}: {how}")
+            case events.StepFailed(step, error):
+                self._finished += 1
+                self._line(f"{self._count()} failed: {step.label}: {error}")
+            case events.Waiting(step):
+                self._line(f"waiting for another run: {step.label}")
+
+    def _count(self) -> str:
+        width = len(str(self._total))
+        return f"[{self._finished:>{width}}/{self._total}]"
+
+    def _line(self, text: str) -> None:
+        self._last_line = time.monotonic()
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class NoDisplay:
+    """Says nothing."""
+
+    def __enter__(self) -> NoDisplay:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        pass
+
+    def __call__(self, event: Event) -> None:
+        pass
+
+
+def display(console: Console, *, quiet: bool) -> LiveDisplay | PlainDisplay | NoDisplay:
+    """The display that suits where the output goes."""
+    if quiet:
+        return NoDisplay()
+    return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
+
+
+def _kept(total: int, reused: int) -> str:
+    if reused == total:
+        return f"nothing to compute: all {total} steps are in the store"
+    return f"{total - reused} steps to compute" + (f", {reused} in the store" if reused else "")

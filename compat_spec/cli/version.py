@@ -1,0 +1,22 @@
+"""`compat version`: the versions that decide numbers."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
+
+import typer
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "pydantic", "sqlalchemy")
+
+
+def version() -> None:
+    """Print the versions of compat, Python and the libraries that decide numbers."""
+    typer.echo(f"compat {version_of('compat-spec')}")
+    typer.echo(f"python {platform.python_version()} on {platform.platform()}")
+    for library in LIBRARIES:
+        try:
+            typer.echo(f"{library} {version_of(library)}")
+        except PackageNotFoundError:
+            typer.echo(f"{library} is not installed")

@@ -1,0 +1,127 @@
+"""Steps that measure: scores of a network on a task, and the similarity of two networks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compat_spec.components import Example, ModelMetric, PairMetric, Score, Task
+from compat_spec.nn.data import EncodedSplit
+from compat_spec.nn.evaluation import TokenScores, token_scores
+from compat_spec.nn.features import features
+from compat_spec.nn.network import Network
+from compat_spec.plan import ComponentCall, Step
+from compat_spec.run.calls import component_of
+from compat_spec.run.examples import read_examples, read_tokens
+from compat_spec.run.workspace import Workspace
+
+SCORES = "scores.json"
+SIMILARITY = "similarity.json"
+LONGEST_CONTEXT = 1024
+
+
+class StepEvaluation:
+    """The `Evaluation` of one step: its network and task, with costly things shared between the steps of a process."""
+
+    def __init__(self, step: Step, workspace: Workspace, device: str) -> None:
+        self.device = device
+        self._step = step
+        self._workspace = workspace
+
+    @cached_property
+    def network(self) -> Network:
+        return self._workspace.networks.open(self._step.inputs["network"], self.device)
+
+    @cached_property
+    def task(self) -> Task:
+        return component_of(ComponentCall("compat.tasks", **self._step.settings["task"]), Task)
+
+    def examples(self, split: str) -> Sequence[Example]:
+        return read_examples(self._workspace.store.path(self._step.inputs["task"]), split)
+
+    def encoded(self, split: str) -> EncodedSplit:
+        return read_tokens(self._workspace.store.path(self._step.inputs["tokens"]), split)
+
+    def token_scores(self, split: str, tokens: int | None, context: int | None) -> TokenScores:
+        inputs = self._step.inputs
+        return self._workspace.token_scores.get(
+            (inputs["network"], inputs["tokens"], split, tokens, context, self.device),
+            lambda: token_scores(
+                self.network,
+                self.encoded(split),
+                tokens=tokens,
+                context=context,
+                device=self.device,
+                progress=self.progress,
+            ),
+        )
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        self._workspace.tell(self._step.fingerprint, done, total, note)
+        self._workspace.stop_here()
+
+
+def measure(step: Step, workspace: Workspace, device: str, folder: Path) -> dict[str, Any]:
+    """Score a network on a task: `scores.json`."""
+    metric = component_of(step.component, ModelMetric)
+    scores = metric.measure(StepEvaluation(step, workspace, device))
+    rows = [asdict(score) for score in scores]
+    (folder / SCORES).write_text(json.dumps({"split": metric.split, "scores": rows}), "utf-8")
+    return {}
+
+
+def read_scores(folder: Path) -> tuple[str, list[Score]]:
+    """The split, and the scores on it."""
+    data = json.loads((folder / SCORES).read_text("utf-8"))
+    return data["split"], [Score(**row) for row in data["scores"]]
+
+
+def compare(step: Step, workspace: Workspace, device: str, folder: Path) -> dict[str, Any]:
+    """Compare the features of two networks, layer by layer: `similarity.json`."""
+    metric = component_of(step.component, PairMetric)
+    a, b = (workspace.networks.open(step.inputs[role], device) for role in "ab")
+    contexts = [network.context for network in (a, b) if network.context is not None]
+    context = metric.context or min([LONGEST_CONTEXT, *contexts])
+    tokens_ref = step.inputs["tokens"]
+    encoded = read_tokens(workspace.store.path(tokens_ref), metric.split)
+
+    def features_of(role: str, network: Network) -> list[torch.Tensor]:
+        workspace.stop_here()
+        key = (step.inputs[role], tokens_ref, metric.split, metric.site, metric.tokens, context, metric.seed, device)
+        return workspace.features.get(
+            key,
+            lambda: features(
+                network,
+                encoded,
+                site=metric.site,
+                tokens=metric.tokens,
+                context=context,
+                seed=metric.seed,
+                device=device,
+            ),
+        )
+
+    left, right = features_of("a", a), features_of("b", b)
+    matrix = metric.compare(left, right).cpu().tolist()
+    pairs = [
+        {"layer_a": i, "layer_b": j, "value": value}
+        for i, row in enumerate(matrix)
+        for j, value in enumerate(row)
+        if metric.layers == "all" or i == j
+    ]
+    (folder / SIMILARITY).write_text(
+        json.dumps({"split": metric.split, "n": len(left[0]), "pairs": pairs}), "utf-8"
+    )
+    return {}
+
+
+def read_similarity(folder: Path) -> dict[str, Any]:
+    """`{"split", "n", "pairs": [{"layer_a", "layer_b", "value"}]}`."""
+    data: dict[str, Any] = json.loads((folder / SIMILARITY).read_text("utf-8"))
+    return data
