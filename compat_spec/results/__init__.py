@@ -1,0 +1,31 @@
+"""The results of runs: a database that SQL can reach."""
+
+from compat_spec.results.database import Results, open_results
+from compat_spec.results.errors import QueryError, ResultsError
+from compat_spec.results.rows import (
+    ModelRow,
+    Run,
+    RunInfo,
+    ScoreRow,
+    SimilarityRow,
+    StepRow,
+    Table,
+    TaskRow,
+)
+from compat_spec.results.writer import RunWriter
+
+__all__ = [
+    "ModelRow",
+    "QueryError",
+    "Results",
+    "ResultsError",
+    "Run",
+    "RunInfo",
+    "RunWriter",
+    "ScoreRow",
+    "SimilarityRow",
+    "StepRow",
+    "Table",
+    "TaskRow",
+    "open_results",
+]
