@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from compat_spec.results.rows import Run, RunInfo, Table
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from compat_spec.results import history, schema, sqlite
+from compat_spec.results.errors import ResultsError
+from compat_spec.results.history import SeedMean
+from compat_spec.results.plain_json import dumps
+from compat_spec.results.query import Answer, answer
+from compat_spec.results.rows import ModelRow, Run, RunInfo, StepRow, Table, TaskRow
 from compat_spec.results.writer import RunWriter
 
 
@@ -21,15 +31,33 @@ def open_results(where: str | Path, *, create: bool) -> Results:
         ResultsError: nothing there, not a database of results, of a newer version, locked, not permitted. Nothing has
             been changed then.
     """
-    raise NotImplementedError
+    if isinstance(where, str) and "://" in where:
+        url = _parsed(where)
+        if url.get_backend_name() != "sqlite":
+            return _open_server(url, create=create)
+        if not url.database or url.database == ":memory:":
+            raise ResultsError("results need a file: sqlite:///results.db")
+        where = url.database
+    return _open_file(Path(where), create=create)
 
 
 class Results:
-    """An open database of results."""
+    """An open database of results.
+
+    Attributes:
+        name: the file, or the URL without its password.
+    """
+
+    def __init__(self, name: str, reading: Engine, writing: Engine | None) -> None:
+        self.name = name
+        self._reading = reading
+        self._writing = writing
 
     def start_run(self, info: RunInfo) -> RunWriter:
         """Record that a run starts, and make its swept parameters columns of the views."""
-        raise NotImplementedError
+        if self._writing is None:
+            raise ResultsError(f"{self.name} was opened to be read only")
+        return RunWriter(self._writing, self.name, info)
 
     def query(self, sql: str, params: Sequence[Any] = (), *, limit: int | None = None) -> Table:
         """The answer to one SELECT, or its first `limit` rows.
@@ -37,11 +65,23 @@ class Results:
         Raises:
             QueryError: it is not one statement, would change something, or names what is not there.
         """
-        raise NotImplementedError
+        with self.stream(sql, params) as (columns, rows):
+            return Table(columns, list(islice(rows, limit)))
+
+    @contextmanager
+    def stream(self, sql: str, params: Sequence[Any] = ()) -> Generator[Answer]:
+        """The columns of one SELECT, and its rows one by one: for answers that are larger than the memory.
+
+        Raises:
+            QueryError: as `query`.
+        """
+        with answer(self._reading, self.name, sql, params) as found:
+            yield found
 
     def runs(self) -> list[Run]:
         """All runs, the newest first."""
-        raise NotImplementedError
+        with self._connection() as connection:
+            return history.runs(connection)
 
     def run(self, name: str) -> Run:
         """The run with this id or beginning of an id; the newest with `last` or the name of an experiment.
@@ -49,4 +89,81 @@ class Results:
         Raises:
             ResultsError: none, or several ids begin like that.
         """
-        raise NotImplementedError
+        with self._connection() as connection:
+            return history.find_run(connection, name)
+
+    def models(self, run_id: str) -> list[ModelRow]:
+        """The models and merges of a run, as the spec orders them."""
+        with self._connection() as connection:
+            return history.models(connection, run_id)
+
+    def tasks(self, run_id: str) -> list[TaskRow]:
+        """The tasks of a run, as the spec orders them."""
+        with self._connection() as connection:
+            return history.tasks(connection, run_id)
+
+    def steps(self, run_id: str) -> list[StepRow]:
+        """The steps of a run, as they were recorded."""
+        with self._connection() as connection:
+            return history.steps(connection, run_id)
+
+    def seed_means(self, run_id: str) -> list[SeedMean]:
+        """What each seed of a run gave, for each quantity at each point of the sweeps."""
+        with self._connection() as connection:
+            return history.seed_means(connection, run_id)
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        with sqlite.explained(self.name), self._reading.connect() as connection:
+            yield connection
+
+
+def _open_file(path: Path, *, create: bool) -> Results:
+    name = str(path)
+    if path.is_dir():
+        raise ResultsError(f"{name} is a folder; name a file with --results")
+    if not path.exists():
+        if not create:
+            raise ResultsError(f"there is no {name}; compat run makes it, --results names another")
+        if not path.absolute().parent.is_dir():
+            raise ResultsError(f"cannot make {name}: there is no folder {path.parent}")
+    elif not path.is_file():
+        raise ResultsError(f"{name} is not a file")
+    reading = sqlite.reading_engine(path)
+    filled = path.exists() and sqlite.check_header(path)
+    if not filled and not create:
+        raise ResultsError(f"{name} is empty; compat run fills it")
+    with sqlite.explained(name):
+        if filled:  # a look before anything is touched
+            with reading.connect() as connection:
+                version = schema.version_of(connection, name)
+            if version is None and not create:
+                raise ResultsError(f"{name} is empty; compat run fills it")
+        if not create:
+            return Results(name, reading, None)
+        writing = sqlite.writing_engine(path)
+        sqlite.use_wal(writing)
+        with writing.begin() as connection:
+            schema.bring_up_to_date(connection, name)
+    return Results(name, reading, writing)
+
+
+def _open_server(url: URL, *, create: bool) -> Results:
+    name = url.render_as_string(hide_password=True)
+    try:
+        engine = create_engine(url, json_serializer=dumps)
+    except (ImportError, NoSuchModuleError) as error:
+        raise ResultsError(f"cannot open {name}: {error}; install the driver of this database") from None
+    with sqlite.explained(name), engine.begin() as connection:
+        if create:
+            schema.bring_up_to_date(connection, name)
+        elif schema.version_of(connection, name) is None:
+            raise ResultsError(f"{name} is empty; compat run fills it")
+    return Results(name, engine, engine if create else None)
+
+
+def _parsed(where: str) -> URL:
+    try:
+        return make_url(where)
+    except ArgumentError:
+        raise ResultsError(f"{where} is neither a file nor an SQLAlchemy URL such as sqlite:///results.db") from None

@@ -2,33 +2,163 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import Any
 
-from compat_spec.results.rows import FinalStatus, ScoreRow, SimilarityRow, StepRow
+from sqlalchemy import Connection, Engine, insert, select, update
+
+from compat_spec.results import views
+from compat_spec.results.rows import FinalStatus, RunInfo, ScoreRow, SimilarityRow, StepRow
+from compat_spec.results.sqlite import explained
+from compat_spec.results.tables import (
+    Base,
+    ModelRecord,
+    RunRecord,
+    ScoreRecord,
+    SimilarityRecord,
+    StepRecord,
+    TaskRecord,
+)
 
 
 class RunWriter:
-    """Writes one run. Each call is a transaction of its own: when it returns, its rows are on disk."""
+    """Writes one run. Each call is a transaction of its own: when it returns, its rows are on disk.
 
-    id: str
-    """The public id of the run."""
+    Attributes:
+        id: the public id of the run.
+    """
+
+    def __init__(self, engine: Engine, name: str, info: RunInfo) -> None:
+        self.id = secrets.token_hex(4)
+        self._engine = engine
+        self._name = name
+        self._steps: dict[str, int] = {}
+        with self._transaction() as connection:
+            self._run = _insert_run(connection, self.id, info)
+            for record, rows in ((ModelRecord, info.models), (TaskRecord, info.tasks)):
+                _insert(connection, record, [{**_columns(row), "run_id": self._run} for row in rows])
+            self._models = _ids(connection, ModelRecord.name, ModelRecord.model_id, self._run)
+            self._tasks = _ids(connection, TaskRecord.name, TaskRecord.task_id, self._run)
+            views.refresh(connection)
 
     def step(self, row: StepRow) -> None:
         """Record how a step went."""
         self.steps([row])
 
     def steps(self, rows: Sequence[StepRow]) -> None:
-        """Record how many steps went, in one transaction."""
-        raise NotImplementedError
+        """Record how several steps went, in one transaction."""
+        with self._transaction() as connection:
+            _insert(connection, StepRecord, [self._step(row) for row in rows])
 
     def scores(self, rows: Sequence[ScoreRow]) -> None:
-        """Record scores. The step that found them must be recorded already."""
-        raise NotImplementedError
+        """Record scores. The steps that found them must be recorded already."""
+        with self._transaction() as connection:
+            steps = self._step_ids(connection, rows)
+            _insert(connection, ScoreRecord, [self._score(row, steps) for row in rows])
 
     def similarities(self, rows: Sequence[SimilarityRow]) -> None:
-        """Record similarities. The step that found them must be recorded already."""
-        raise NotImplementedError
+        """Record similarities. The steps that found them must be recorded already."""
+        with self._transaction() as connection:
+            steps = self._step_ids(connection, rows)
+            _insert(connection, SimilarityRecord, [self._similarity(row, steps) for row in rows])
 
     def finish(self, status: FinalStatus, error: str | None = None) -> None:
-        """Record how the run ended."""
-        raise NotImplementedError
+        """Record how the run ended, and leave the database as one whole file."""
+        with self._transaction() as connection:
+            connection.execute(
+                update(RunRecord)
+                .where(RunRecord.run_id == self._run)
+                .values(status=status, error=error, finished=_utc(datetime.now(UTC)))
+            )
+        self._engine.dispose()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with explained(self._name), self._engine.begin() as connection:
+            yield connection
+
+    def _step_ids(self, connection: Connection, rows: Sequence[ScoreRow] | Sequence[SimilarityRow]) -> dict[str, int]:
+        if any(row.fingerprint not in self._steps for row in rows):
+            self._steps = _ids(connection, StepRecord.fingerprint, StepRecord.step_id, self._run)
+        return self._steps
+
+    def _step(self, row: StepRow) -> dict[str, Any]:
+        return _columns(row) | {"run_id": self._run, "started": _utc(row.started)}
+
+    def _score(self, row: ScoreRow, steps: Mapping[str, int]) -> dict[str, Any]:
+        return _columns(row, besides=("fingerprint", "model", "task")) | {
+            "run_id": self._run,
+            "step_id": _find(steps, row.fingerprint, "step"),
+            "model_id": _find(self._models, row.model, "model"),
+            "task_id": _find(self._tasks, row.task, "task"),
+            "value": _number(row.value),
+        }
+
+    def _similarity(self, row: SimilarityRow, steps: Mapping[str, int]) -> dict[str, Any]:
+        return _columns(row, besides=("fingerprint", "model_a", "model_b", "task")) | {
+            "run_id": self._run,
+            "step_id": _find(steps, row.fingerprint, "step"),
+            "model_a_id": _find(self._models, row.model_a, "model"),
+            "model_b_id": _find(self._models, row.model_b, "model"),
+            "task_id": _find(self._tasks, row.task, "task"),
+            "value": _number(row.value),
+        }
+
+
+def _insert_run(connection: Connection, public_id: str, info: RunInfo) -> int:
+    run = {
+        "id": public_id,
+        "experiment": info.experiment,
+        "status": "running",
+        "started": _utc(datetime.now(UTC)),
+        "spec": info.spec_text,
+        "spec_path": info.spec_path,
+        "command": info.command,
+        "versions": info.versions,
+        "git_commit": info.commit,
+        "host": info.host,
+        "pid": os.getpid(),
+        "device": info.device,
+        "executor": info.executor,
+        "parameters": list(info.parameters),
+    }
+    key = connection.execute(insert(RunRecord).values(run)).inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def _insert(connection: Connection, record: type[Base], rows: list[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(insert(record), rows)
+
+
+def _ids(connection: Connection, name: Any, key: Any, run: int) -> dict[str, int]:
+    """The integer keys of what a run has, by name."""
+    return dict(connection.execute(select(name, key).where(key.class_.run_id == run)).tuples().all())
+
+
+def _find(ids: Mapping[str, int], name: str, kind: str) -> int:
+    try:
+        return ids[name]
+    except KeyError:
+        raise ValueError(f"this run has no {kind} {name!r}: record it before what was measured of it") from None
+
+
+def _columns(row: Any, besides: Sequence[str] = ()) -> dict[str, Any]:
+    return {field.name: getattr(row, field.name) for field in fields(row) if field.name not in besides}
+
+
+def _number(value: float) -> float | None:
+    """NaN is NULL everywhere, as it is in SQLite."""
+    return None if math.isnan(value) else float(value)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """Without its time zone, as the tables keep times."""
+    return None if moment is None else moment.astimezone(UTC).replace(tzinfo=None)

@@ -1,0 +1,26 @@
+"""JSON as databases read it: canonical, and without the NaN and Infinity that are no JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def dumps(value: Any) -> str:
+    """Canonical JSON: equal values give equal text. What JSON does not know becomes its text."""
+    return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case Mapping():
+            return {str(key): _plain(inner) for key, inner in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_plain(inner) for inner in value]
+        case float():
+            return float(value) if math.isfinite(value) else str(value)
+        case bool() | int() | str() | None:
+            return value
+    return str(value)

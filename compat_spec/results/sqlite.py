@@ -1,0 +1,137 @@
+"""Connections to a results file of SQLite, and what its errors mean to the user."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, NullPool, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool
+
+from compat_spec.results.errors import ResultsError
+from compat_spec.results.plain_json import dumps
+
+BUSY_SECONDS = 30.0
+"""How long to wait for another process that is writing."""
+
+HEADER = b"SQLite format 3\x00"
+
+
+def writing_engine(path: Path) -> Engine:
+    """An engine whose transactions take the write lock at once, so that none fails half-way for want of it."""
+    engine = create_engine(
+        "sqlite://", creator=lambda: _connect(path, "rwc"), poolclass=QueuePool, json_serializer=dumps
+    )
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def reading_engine(path: Path) -> Engine:
+    """An engine that cannot write."""
+    return create_engine("sqlite://", creator=lambda: _connect_to_read(path), poolclass=NullPool)
+
+
+def use_wal(engine: Engine) -> None:
+    """Let readers and a writer work at once. SQLite does not wait for a lock here, hence the retries."""
+    connection = engine.raw_connection()
+    try:
+        driver: Any = connection.driver_connection
+        _patiently(lambda: driver.execute("PRAGMA journal_mode = WAL").fetchall())
+    finally:
+        connection.close()
+
+
+def check_header(path: Path) -> bool:
+    """Whether the file has anything in it.
+
+    Raises:
+        ResultsError: it has, and it is not SQLite's.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(len(HEADER))
+    except OSError as error:
+        raise ResultsError(f"cannot read {path}: {error.strerror}") from None
+    if header and header != HEADER:
+        raise ResultsError(f"{path} is not an SQLite database; name another file with --results")
+    return bool(header)
+
+
+@contextmanager
+def explained(name: str) -> Iterator[None]:
+    """Turn a failure of the database `name` into an error that says what to do."""
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error) as error:
+        raise ResultsError(_explanation(name, error)) from error
+
+
+def _explanation(name: str, error: Exception) -> str:
+    original: Any = error.orig if isinstance(error, DBAPIError) else error
+    match getattr(original, "sqlite_errorcode", -1) & 0xFF:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return f"{name} is locked: another process has been writing to it for {BUSY_SECONDS:g} s; try again later"
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            return f"cannot write {name}: the file or its folder is read-only, or belongs to somebody else"
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return f"{name} is damaged ({original}); move it away, and the next run makes a new one"
+        case sqlite3.SQLITE_FULL:
+            return f"cannot write {name}: the disk is full"
+    return f"{name}: {original}"
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    connection = _connect(path, _reading_mode(path))
+    connection.execute("PRAGMA query_only = ON")
+    try:
+        connection.execute("SELECT sqrt(1)")
+    except sqlite3.OperationalError:  # an SQLite without mathematics; `leaderboard` needs this one function
+        connection.create_function("sqrt", 1, lambda x: None if x is None else x**0.5, deterministic=True)
+    return connection
+
+
+def _reading_mode(path: Path) -> str:
+    """How to open a file in WAL mode for reading.
+
+    SQLite puts two more files beside it while it is open, and only a connection that might write takes them away
+    again: `query_only` is what keeps a reader from writing. Where they cannot be put, the file does not change either.
+    """
+    path = path.absolute()
+    if os.access(path.parent, os.W_OK):
+        return "rw" if os.access(path, os.W_OK) else "ro"
+    return "ro" if path.with_name(f"{path.name}-wal").exists() else "ro&immutable=1"
+
+
+def _patiently(action: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            action()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return

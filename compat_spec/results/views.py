@@ -1,0 +1,182 @@
+"""The views that people query: names instead of keys, and one column for each swept parameter.
+
+Which parameters are swept differs from database to database, so the views are made again when a run starts.
+`all_scores` and `all_similarities` show every run. The others show, of each experiment, the newest run that finished
+or, failing that, the newest that has rows: a repeated experiment is not counted twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, select
+
+from compat_spec.results.tables import RunRecord
+
+QUANTITIES = ("loss", "accuracy", "answers", "perplexity")
+"""What has a view of its own, and columns in `leaderboard`."""
+
+# fmt: off
+FIXED_COLUMNS = frozenset((
+    "a", "accuracy", "accuracy_se", "answers", "answers_se", "b", "best_loss", "block", "critical_step",
+    "experiment", "expert", "fingerprint", "last_loss", "last_step", "layer_a", "layer_b", "loss", "loss_se",
+    "measure", "merge", "metric", "n", "perplexity", "perplexity_se", "quantity", "rank", "regression", "role",
+    "run", "run_id", "seed", "seeds", "split", "status", "step", "step_a", "step_b", "task", "value",
+))
+# fmt: on
+
+CURRENT = "s.run_id IN (SELECT run_id FROM latest_runs)"
+
+LATEST_RUNS = """
+SELECT experiment, coalesce(
+    max(CASE WHEN status = 'finished' THEN run_id END),
+    max(CASE WHEN EXISTS (SELECT 1 FROM scores s WHERE s.run_id = r.run_id)
+               OR EXISTS (SELECT 1 FROM similarities s WHERE s.run_id = r.run_id) THEN run_id END)) AS run_id
+FROM runs r GROUP BY experiment
+"""
+
+# Left joins, though every row has its partner: SQLite leaves out those whose columns a query does not use.
+SCORES = """
+SELECT r.experiment, r.id AS run, {status}m.name AS merge, m.role, t.name AS task, s.split, s.metric, {what}
+    s.seed, s.training_step AS step, {parameters}s.value, s.n{fingerprint}
+FROM scores s JOIN runs r ON r.run_id = s.run_id LEFT JOIN models m ON m.model_id = s.model_id
+    LEFT JOIN tasks t ON t.task_id = s.task_id LEFT JOIN steps f ON f.step_id = s.step_id
+"""
+
+SIMILARITIES = """
+SELECT r.experiment, r.id AS run, {status}s.metric, s.measure, {what}t.name AS task, a.name AS a, b.name AS b,
+    CASE WHEN s.step_a = s.step_b THEN s.step_a END AS step, s.step_a, s.step_b, s.layer_a, s.layer_b,
+    s.seed, {parameters}s.value, s.n{fingerprint}
+FROM similarities s JOIN runs r ON r.run_id = s.run_id LEFT JOIN models a ON a.model_id = s.model_a_id
+    LEFT JOIN models b ON b.model_id = s.model_b_id LEFT JOIN tasks t ON t.task_id = s.task_id
+    LEFT JOIN steps f ON f.step_id = s.step_id
+"""
+
+# A mean with a missing value (NaN) among its values is missing too: a diverged seed must not vanish from a mean.
+LEADERBOARD = """
+WITH per_seed AS (
+    SELECT run_id, task_id, split, model_id, training_step, parameters, quantity, seed,
+        CASE WHEN count(*) = count(value) THEN avg(value) END AS value
+    FROM scores s WHERE {current} AND block IS NULL AND quantity IN ({quantities})
+    GROUP BY run_id, task_id, split, model_id, training_step, parameters, quantity, seed),
+centred AS (
+    SELECT *, avg(value) OVER (
+        PARTITION BY run_id, task_id, split, model_id, training_step, parameters, quantity) AS centre
+    FROM per_seed),
+points AS (
+    SELECT run_id, task_id, split, model_id, training_step, parameters, quantity, count(*) AS seeds,
+        CASE WHEN count(*) = count(value) THEN avg(value) END AS mean,
+        CASE WHEN count(*) = count(value) AND count(*) > 1
+            THEN sqrt(sum((value - centre) * (value - centre)) / (count(*) - 1) / count(*)) END AS se
+    FROM centred GROUP BY run_id, task_id, split, model_id, training_step, parameters, quantity),
+wide AS (
+    SELECT run_id, task_id, split, model_id, training_step, parameters, max(seeds) AS seeds, {pivots}
+    FROM points GROUP BY run_id, task_id, split, model_id, training_step, parameters)
+SELECT r.experiment, r.id AS run, t.name AS task, s.split, m.name AS merge, m.role, s.training_step AS step,
+    {parameters}{columns}, s.seeds, CASE WHEN s.loss IS NOT NULL
+        THEN rank() OVER (PARTITION BY s.run_id, s.task_id, s.split ORDER BY s.loss IS NULL, s.loss) END AS rank
+FROM wide s JOIN runs r ON r.run_id = s.run_id JOIN models m ON m.model_id = s.model_id
+    JOIN tasks t ON t.task_id = s.task_id
+"""
+
+CRITICAL_STEPS = """
+WITH best AS (
+    SELECT run_id, task_id, metric, model_id, seed, training_step AS step, min(value) AS loss
+    FROM scores s WHERE {current} AND block IS NULL AND quantity = 'loss' AND training_step IS NOT NULL
+    GROUP BY run_id, task_id, metric, model_id, seed, training_step),
+placed AS (
+    SELECT *, count(*) OVER curve AS steps,
+        row_number() OVER (PARTITION BY run_id, task_id, metric, model_id, seed ORDER BY loss IS NULL, loss, step)
+            AS place,
+        row_number() OVER (PARTITION BY run_id, task_id, metric, model_id, seed ORDER BY step DESC) AS from_the_end
+    FROM best WINDOW curve AS (PARTITION BY run_id, task_id, metric, model_id, seed)),
+turns AS (
+    SELECT run_id, task_id, metric, model_id, seed,
+        max(CASE WHEN place = 1 THEN step END) AS critical_step, max(CASE WHEN place = 1 THEN loss END) AS best_loss,
+        max(CASE WHEN from_the_end = 1 THEN step END) AS last_step,
+        max(CASE WHEN from_the_end = 1 THEN loss END) AS last_loss
+    FROM placed WHERE steps > 1 GROUP BY run_id, task_id, metric, model_id, seed)
+SELECT r.experiment, r.id AS run, t.name AS task, s.metric, m.name AS merge, m.role, s.seed,
+    s.critical_step, s.best_loss, s.last_step, s.last_loss, s.last_loss - s.best_loss AS regression
+FROM turns s JOIN runs r ON r.run_id = s.run_id JOIN models m ON m.model_id = s.model_id
+    JOIN tasks t ON t.task_id = s.task_id
+"""
+
+
+def definitions(parameters: Iterable[str], dialect: str) -> dict[str, str]:
+    """The SELECT of each view, in an order in which they can be made, when `parameters` are swept."""
+    columns = "".join(
+        f"{_value_of(name, dialect)} AS {_quoted(column)}, " for name, column in parameter_columns(parameters).items()
+    )
+    every = {"status": "r.status, ", "fingerprint": ", f.fingerprint", "parameters": columns}
+    plain = {"status": "", "fingerprint": "", "parameters": columns}
+    scores = SCORES.format(what="", **plain) + f"WHERE {CURRENT}"
+    routed = SCORES.format(what="s.quantity, s.block, s.expert, ", **plain) + f"WHERE {CURRENT} AND s.block IS NOT NULL"
+    pivots = ", ".join(
+        f"max(CASE WHEN quantity = '{quantity}' THEN {inner} END) AS {outer}"
+        for quantity in QUANTITIES
+        for inner, outer in (("mean", quantity), ("se", f"{quantity}_se"))
+    )
+    return {
+        "latest_runs": LATEST_RUNS,
+        "all_scores": SCORES.format(what="s.quantity, s.block, s.expert, ", **every),
+        "all_similarities": SIMILARITIES.format(what="s.quantity, ", **every),
+        **{quantity: f"{scores} AND s.quantity = '{quantity}' AND s.block IS NULL" for quantity in QUANTITIES},
+        "cka": SIMILARITIES.format(what="", **plain) + f"WHERE {CURRENT} AND s.quantity = 'cka'",
+        "routing": routed,
+        "leaderboard": LEADERBOARD.format(
+            current=CURRENT,
+            quantities=", ".join(f"'{quantity}'" for quantity in QUANTITIES),
+            pivots=pivots,
+            parameters=columns,
+            columns=", ".join(f"s.{quantity}, s.{quantity}_se" for quantity in QUANTITIES),
+        ),
+        "critical_steps": CRITICAL_STEPS.format(current=CURRENT),
+    }
+
+
+def refresh(connection: Connection) -> None:
+    """Make the views for the parameters that the runs of this database sweep; leave them when they are right."""
+    parameters = {name for names in connection.scalars(select(RunRecord.parameters)) for name in names}
+    wanted = {
+        name: f"CREATE VIEW {name} AS {body.strip()}"
+        for name, body in definitions(parameters, connection.dialect.name).items()
+    }
+    if connection.dialect.name == "sqlite":
+        existing = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'view'")
+        if wanted.items() <= dict(existing.tuples().all()).items():
+            return
+    for name in reversed(wanted):
+        connection.exec_driver_sql(f"DROP VIEW IF EXISTS {name}")
+    for statement in wanted.values():
+        connection.exec_driver_sql(statement)
+
+
+def parameter_columns(parameters: Iterable[str]) -> dict[str, str]:
+    """The column of each swept parameter: its name, unless a view has that column already. SQL ignores case."""
+    columns: dict[str, str] = {}
+    taken = set(FIXED_COLUMNS)
+    for name in sorted(parameters):
+        column = f"param_{name}" if not name or name.lower() in FIXED_COLUMNS else name
+        while column.lower() in taken:
+            column += "_"
+        taken.add(column.lower())
+        columns[name] = column
+    return columns
+
+
+def _value_of(name: str, dialect: str) -> str:
+    if dialect == "postgresql":
+        return f"s.parameters ->> {_literal(name)}"
+    if re.search(r'["\\\x00-\x1f]', name) or not name:  # what a JSON path of SQLite cannot name
+        return f"(SELECT j.value FROM json_each(s.parameters) j WHERE j.key = {_literal(name)})"
+    return "json_extract(s.parameters, " + _literal(f'$."{name}"') + ")"
+
+
+def _quoted(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
