@@ -2,6 +2,7 @@
 
 from compat_spec.results.database import Results, open_results
 from compat_spec.results.errors import QueryError, ResultsError
+from compat_spec.results.history import SeedMean
 from compat_spec.results.rows import (
     ModelRow,
     Run,
@@ -23,6 +24,7 @@ __all__ = [
     "RunInfo",
     "RunWriter",
     "ScoreRow",
+    "SeedMean",
     "SimilarityRow",
     "StepRow",
     "Table",

@@ -67,6 +67,8 @@ def _mistake(connection: Connection, sql: str, error: Any) -> str | None:
         case sqlite3.SQLITE_ERROR:
             return text
     if isinstance(error, sqlite3.ProgrammingError):
+        if "one statement" in text:
+            return "this is more than one statement: write one SELECT"
         return text[:1].lower() + text[1:].rstrip(".")
     return None
 

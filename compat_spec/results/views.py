@@ -41,7 +41,7 @@ SCORES = """
 SELECT r.experiment, r.id AS run, {status}m.name AS merge, m.role, t.name AS task, s.split, s.metric, {what}
     s.seed, s.training_step AS step, {parameters}s.value, s.n{fingerprint}
 FROM scores s JOIN runs r ON r.run_id = s.run_id LEFT JOIN models m ON m.model_id = s.model_id
-    LEFT JOIN tasks t ON t.task_id = s.task_id LEFT JOIN steps f ON f.step_id = s.step_id
+    LEFT JOIN tasks t ON t.task_id = s.task_id {steps}
 """
 
 SIMILARITIES = """
@@ -50,7 +50,7 @@ SELECT r.experiment, r.id AS run, {status}s.metric, s.measure, {what}t.name AS t
     s.seed, {parameters}s.value, s.n{fingerprint}
 FROM similarities s JOIN runs r ON r.run_id = s.run_id LEFT JOIN models a ON a.model_id = s.model_a_id
     LEFT JOIN models b ON b.model_id = s.model_b_id LEFT JOIN tasks t ON t.task_id = s.task_id
-    LEFT JOIN steps f ON f.step_id = s.step_id
+    {steps}
 """
 
 # A mean with a missing value (NaN) among its values is missing too: a diverged seed must not vanish from a mean.
@@ -109,8 +109,13 @@ def definitions(parameters: Iterable[str], dialect: str) -> dict[str, str]:
     columns = "".join(
         f"{_value_of(name, dialect)} AS {_quoted(column)}, " for name, column in parameter_columns(parameters).items()
     )
-    every = {"status": "r.status, ", "fingerprint": ", f.fingerprint", "parameters": columns}
-    plain = {"status": "", "fingerprint": "", "parameters": columns}
+    every = {
+        "status": "r.status, ",
+        "fingerprint": ", f.fingerprint",
+        "steps": "LEFT JOIN steps f ON f.step_id = s.step_id",
+        "parameters": columns,
+    }
+    plain = {"status": "", "fingerprint": "", "steps": "", "parameters": columns}
     scores = SCORES.format(what="", **plain) + f"WHERE {CURRENT}"
     routed = SCORES.format(what="s.quantity, s.block, s.expert, ", **plain) + f"WHERE {CURRENT} AND s.block IS NOT NULL"
     pivots = ", ".join(
