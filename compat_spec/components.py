@@ -387,22 +387,23 @@ def names_in(component: Component, kind: type[_Name]) -> Iterator[str]:
     """Every name of a kind (`TaskName`, `ModelName`) in a component's fields, in order, each once."""
     seen: set[str] = set()
     for _, value in component:
-        for name in _walk(value, kind):
+        for name in names_within(value, kind):
             if name not in seen:
                 seen.add(name)
                 yield name
 
 
-def _walk(value: Any, kind: type[_Name]) -> Iterator[str]:
+def names_within(value: Any, kind: type[_Name]) -> Iterator[str]:
+    """Every name of a kind in the value of a field: itself, or inside models, mappings (keys too) and lists."""
     if isinstance(value, kind):
         yield value
     elif isinstance(value, BaseModel):
         for _, inner in value:
-            yield from _walk(inner, kind)
+            yield from names_within(inner, kind)
     elif isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _walk(key, kind)
-            yield from _walk(inner, kind)
+            yield from names_within(key, kind)
+            yield from names_within(inner, kind)
     elif isinstance(value, list | tuple | set | frozenset):
         for inner in value:
-            yield from _walk(inner, kind)
+            yield from names_within(inner, kind)

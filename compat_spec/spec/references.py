@@ -1,0 +1,168 @@
+"""Names and checkpoints: what `math`, `math@100`, `at:`, `of:`, `on:` and `between:` stand for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from compat_spec.components import Component, ModelName, TaskName, names_in, names_within
+from compat_spec.spec.declarations import Draft, Drafts
+from compat_spec.spec.problems import Place, Problems, enumerate_words, nearest
+from compat_spec.spec.spec import ModelRef
+from compat_spec.spec.yaml_nodes import Node
+
+KINDS = {"tasks": "a task", "models": "a model", "merges": "a merge"}
+
+
+class References:
+    """Resolves the names of a spec, and reports those that stand for nothing."""
+
+    def __init__(self, drafts: Drafts, problems: Problems) -> None:
+        self.problems = problems
+        self.tasks = drafts.section("tasks")
+        self.models = drafts.section("models")
+        self.merges = drafts.section("merges")
+
+    # ------------------------------------------------------------------------------------------------------- names
+
+    def task(self, name: str, place: Place, where: str) -> str | None:
+        """The name of a task, or None when there is no such task."""
+        if name in self.tasks:
+            return name
+        self._unknown("tasks", name, place, where)
+        return None
+
+    def model(self, written: str, place: Place, where: str) -> ModelRef | None:
+        """`math` or `math@100`; None when there is no such model or checkpoint, or the model is broken."""
+        name, at, step = written.partition("@")
+        if at and not re.fullmatch(r"[0-9]{1,18}", step):
+            what = f"{written!r} is not a checkpoint"
+            self.problems.add(place, where, what, f"a checkpoint is named by its step: {name}@100")
+            return None
+        if name not in self.models:
+            self._unknown("models", name, place, where)
+            return None
+        draft = self.models[name]
+        if draft.broken:
+            return None
+        if not at:
+            return ModelRef(name)
+        return self.checkpoint(draft, int(step), place, where)
+
+    def checkpoint(self, draft: Draft, step: int, place: Place, where: str) -> ModelRef | None:
+        """A model at a step; None when a point of the model does not keep that step."""
+        for saved, last in draft.kept_steps():
+            if step not in saved and step != last:
+                what = f"{draft.name} keeps no checkpoint of step {step}"
+                self.problems.add(place, where, what, _kept_in_words(draft, saved, last))
+                return None
+        return ModelRef(draft.name, step)
+
+    def check_names(self, component: Component, params: Node, fallback: Place, where: str) -> bool:
+        """Whether every task and model that the fields of a component name exists."""
+        good = True
+        for kind, resolve in ((TaskName, self.task), (ModelName, self.model)):
+            for name in names_in(component, kind):
+                place, path = _find(component, kind, name, params) or (fallback, "")
+                good = resolve(name, place, f"{where}.{path}" if path else where) is not None and good
+        return good
+
+    def _unknown(self, section: str, name: str, place: Place, where: str) -> None:
+        known: Mapping[str, Draft] = getattr(self, section)
+        for other, kind in KINDS.items():
+            if other != section and name in getattr(self, other):
+                what = f"{name!r} is {kind}, not {KINDS[section]}"
+                if section == "models" and other == "merges":
+                    what = f"{name!r} is a merge, and a model is needed here"
+                self.problems.add(place, where, what, f"{section}: {', '.join(known) or 'none'}")
+                return
+        advice = nearest(name, list(known), "declared")
+        self.problems.add(place, where, f"no {section.removesuffix('s')} {name!r}", advice)
+
+    # --------------------------------------------------------------------------------------------------------- at
+
+    def at(self, refs: Iterable[ModelRef], step: Node, where: str) -> list[ModelRef] | None:
+        """`at: step` applied: every model that keeps checkpoints stands at that step.
+
+        A model named with a step of its own keeps it. A model whose training keeps no checkpoints stays at its end,
+        unless the step is its last; one that keeps others but not this one is a mistake, and so is a step that no
+        model has.
+        """
+        number = self.step(step, where)
+        if number is None:
+            return None
+        before = len(self.problems)
+        moved, any_moved = [], False
+        for ref in refs:
+            draft = self.models[ref.name]
+            kept = draft.kept_steps()
+            if ref.step is not None:
+                moved.append(ref)
+            elif any(saved for saved, _ in kept) or all(last == number for _, last in kept):
+                at_step = self.checkpoint(draft, number, step.place, where)
+                moved.append(at_step or ref)
+                any_moved = True
+            else:
+                moved.append(ref)
+        if not any_moved and len(self.problems) == before:
+            what = f"none of the models keeps checkpoints, so `at: {number}` means none of them"
+            self.problems.add(step.place, where, what, "let their training keep that step")
+            return None
+        return moved if len(self.problems) == before else None
+
+    def step(self, node: Node, where: str) -> int | None:
+        if isinstance(node.value, int) and not isinstance(node.value, bool) and node.value >= 0:
+            return node.value
+        advice = "expected one step, or several points: {sweep: [50, 100]}"
+        self.problems.add(node.place, where, f"{node.in_words()} does not fit", advice)
+        return None
+
+
+def _kept_in_words(draft: Draft, saved: Collection[int], last: int | None) -> str:
+    if all(part.trainer is None for part in draft.parts.values()):
+        return "it is not trained, so it has none"
+    steps = sorted({*saved, *([last] if last is not None else [])})
+    if not saved:
+        return f"its training keeps only its end{f', step {last}' if last is not None else ''}"
+    return f"it keeps {enumerate_words(steps)}"
+
+
+def beside(component: Component, field: str, names: Collection[str]) -> Iterator[str]:
+    """The models that a component names in fields other than `field`.
+
+    A name of `names` that stands inside a list or mapping (`weights: {math: 0.3}`) means the model of `field`, and is
+    left out.
+    """
+    seen: set[str] = set()
+    for key, value in component:
+        if key == field:
+            continue
+        direct = isinstance(value, ModelName)
+        for name in names_within(value, ModelName):
+            if (direct or name not in names) and name not in seen:
+                seen.add(name)
+                yield name
+
+
+def _find(component: Component, kind: type[TaskName | ModelName], name: str, params: Node) -> tuple[Place, str] | None:
+    """Where a name stands in the parameters."""
+    for key, value in component:
+        if key in params.mapping and name in names_within(value, kind):
+            found = _find_text(params.mapping[key], params.place_of(key), name, key)
+            if found is not None:
+                return found
+    return None
+
+
+def _find_text(node: Node, place: Place, text: str, path: str) -> tuple[Place, str] | None:
+    if node.value == text and isinstance(node.value, str):
+        return node.place, path
+    for key, inner in node.mapping.items():
+        if key == text:
+            return node.place_of(key), path
+        if found := _find_text(inner, node.place_of(key), text, f"{path}.{key}"):
+            return found
+    for index, inner in enumerate(node.items):
+        if found := _find_text(inner, inner.place, text, f"{path}.{index}"):
+            return found
+    return None

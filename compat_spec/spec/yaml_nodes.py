@@ -1,0 +1,297 @@
+"""Reads YAML into a tree of plain values that know where they stand in the file. Nothing in a file is executed.
+
+Scalars follow the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema), so that `on`, `yes` and
+`no` are text and `1e-3` is a number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+from yaml.composer import Composer
+from yaml.parser import Parser
+from yaml.reader import Reader
+from yaml.resolver import BaseResolver
+from yaml.scanner import Scanner
+
+from compat_spec.spec.problems import Place, Problems
+from compat_spec.spec.yaml_words import syntax_problems
+
+MAX_BYTES = 256 * 1024
+MAX_NODES = 100_000
+MAX_DEPTH = 50
+
+Scalar: TypeAlias = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """A value of the file: a scalar, a list of nodes, or a mapping of nodes."""
+
+    value: Scalar | list[Node] | dict[str, Node]
+    place: Place
+    key_places: dict[str, Place] = field(default_factory=dict)
+    """Where each key of a mapping stands."""
+
+    @property
+    def mapping(self) -> dict[str, Node]:
+        """The entries of a mapping; empty for anything else."""
+        return self.value if isinstance(self.value, dict) else {}
+
+    @property
+    def items(self) -> list[Node]:
+        """The entries of a list; empty for anything else."""
+        return self.value if isinstance(self.value, list) else []
+
+    def place_of(self, key: str) -> Place:
+        """Where a key stands, or the mapping itself when it lacks the key."""
+        return self.key_places.get(key, self.place)
+
+    def without(self, *keys: str) -> Node:
+        return Node({key: node for key, node in self.mapping.items() if key not in keys}, self.place, self.key_places)
+
+    def plain(self) -> Any:
+        """The value without positions."""
+        if isinstance(self.value, dict):
+            return {key: node.plain() for key, node in self.value.items()}
+        if isinstance(self.value, list):
+            return [node.plain() for node in self.value]
+        return self.value
+
+    def in_words(self) -> str:
+        """What the value is, for messages."""
+        match self.value:
+            case dict():
+                return "a mapping"
+            case list():
+                return "a list"
+            case None:
+                return "nothing"
+            case True | False:
+                return str(self.value).lower()
+            case str() as text:
+                return repr(text if len(text) <= 60 else f"{text[:57]}…")
+            case number:
+                return str(number)
+
+
+class CoreResolver(BaseResolver):
+    """Which plain scalars are numbers, truth values or null: the core schema of YAML 1.2."""
+
+
+for _tag, _pattern, _first in (
+    ("null", r"(?:~|null|Null|NULL|)", ["~", "n", "N", ""]),
+    ("bool", r"(?:true|True|TRUE|false|False|FALSE)", list("tTfF")),
+    ("int", r"(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)", list("-+0123456789")),
+    (
+        "float",
+        r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))",
+        list("-+.0123456789"),
+    ),
+):
+    CoreResolver.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^{_pattern}$"), _first)
+
+
+class _Loader(Reader, Scanner, Parser, Composer, CoreResolver):
+    def __init__(self, text: str) -> None:
+        Reader.__init__(self, text)
+        Scanner.__init__(self)
+        Parser.__init__(self)
+        Composer.__init__(self)
+        CoreResolver.__init__(self)
+
+
+def read_file(path: Path, shown: str, rank: int, problems: Problems) -> Node | None:
+    """The mapping that a file holds, or None when there is nothing to go on with; the reason is in `problems`.
+
+    Args:
+        path: the file.
+        shown: the file as the user named it.
+        rank: see `Place`.
+    """
+    text = _text_of(path, shown, rank, problems)
+    if text is None:
+        return None
+    start = Place(rank, 1, 1, shown)
+    node = _parse(text, lambda mark: Place(rank, mark.line + 1, mark.column + 1, shown), start, problems)
+    if node is None:
+        return None
+    if node.value is None:
+        problems.add(start, "", "the file is empty", "a spec declares `tasks`, `models`, `merges` and `metrics`")
+        return None
+    if not isinstance(node.value, dict):
+        what = f"the file holds {node.in_words()}, not a mapping"
+        problems.add(node.place, "", what, "a spec starts with a key such as `tasks:`")
+        return None
+    return node
+
+
+def read_value(text: str, place: Place, where: str, problems: Problems) -> Node | None:
+    """The value of a `--set`, as YAML."""
+    before = Problems()
+    node = _parse(text, lambda _mark: place, place, before, where)
+    if node is None or len(before):
+        problems.add(place, where, f"{text!r} is not a YAML value", "quote text that has special characters")
+        return None
+    return node
+
+
+def _text_of(path: Path, shown: str, rank: int, problems: Problems) -> str | None:
+    nowhere = Place(rank, 0, 0, shown)
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        problems.add(nowhere, "", _reason(path, error))
+        return None
+    if len(data) > MAX_BYTES:
+        problems.add(nowhere, "", f"the file has more than {MAX_BYTES // 1024} KiB", "a spec is a short text")
+        return None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line, column = _line_and_column(data[: error.start].decode("utf-8", "replace"))
+        what = "the file is binary" if b"\0" in data else f"byte 0x{data[error.start]:02x} is not UTF-8"
+        problems.add(Place(rank, line, column, shown), "", what, "a spec is a YAML text in UTF-8")
+        return None
+    unprintable = Reader.NON_PRINTABLE.search(text)
+    if unprintable:
+        line, column = _line_and_column(text[: unprintable.start()])
+        what = "the file is binary" if "\0" in text else f"the character U+{ord(unprintable[0]):04X} is not allowed"
+        problems.add(Place(rank, line, column, shown), "", what, "a spec is a YAML text in UTF-8")
+        return None
+    return text
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if path.is_dir():
+        return "this is a folder, not a file"
+    return f"the file cannot be read: {getattr(error, 'strerror', None) or error}"
+
+
+def _line_and_column(text_before: str) -> tuple[int, int]:
+    return text_before.count("\n") + 1, len(text_before) - (text_before.rfind("\n") + 1) + 1
+
+
+def _parse(
+    text: str, place_of: Callable[[yaml.Mark], Place], start: Place, problems: Problems, where: str = ""
+) -> Node | None:
+    try:
+        composed = _Loader(text).get_single_node()
+        if composed is None:
+            return Node(None, start)
+        return _Converter(place_of, problems).convert(composed, where)
+    except yaml.MarkedYAMLError as error:
+        for mark, what, advice in syntax_problems(error, text):
+            problems.add(place_of(mark) if mark else start, where, what, advice)
+    except yaml.YAMLError as error:
+        problems.add(start, where, f"this is not YAML: {str(error).splitlines()[0]}")
+    except RecursionError:
+        problems.add(start, where, f"values are nested more than {MAX_DEPTH} deep")
+    except _UnusableError:
+        pass
+    return None
+
+
+class _UnusableError(Exception):
+    """The tree cannot be built; the reason has been reported."""
+
+
+class _Converter:
+    """From PyYAML's nodes to ours; aliases are written out, within bounds."""
+
+    def __init__(self, place_of: Callable[[yaml.Mark], Place], problems: Problems) -> None:
+        self._place_of = place_of
+        self._problems = problems
+        self._count = 0
+        self._open: list[yaml.Node] = []
+
+    def convert(self, node: yaml.Node, where: str) -> Node:
+        place = self._place_of(node.start_mark)
+        self._count += 1
+        if node in self._open:
+            self._give_up(place, where, "an alias refers to the value that it stands in")
+        if self._count > MAX_NODES:
+            self._give_up(place, where, f"written out, the aliases make more than {MAX_NODES:,} values")
+        if len(self._open) > MAX_DEPTH:
+            self._give_up(place, where, f"values are nested more than {MAX_DEPTH} deep")
+        kind = node.tag.removeprefix("tag:yaml.org,2002:")
+        self._open.append(node)
+        if isinstance(node, yaml.MappingNode) and kind == "map":
+            converted = self._mapping(node, place, where)
+        elif isinstance(node, yaml.SequenceNode) and kind == "seq":
+            entries = [self.convert(entry, _join(where, str(index))) for index, entry in enumerate(node.value)]
+            converted = Node(entries, place)
+        elif isinstance(node, yaml.ScalarNode) and kind in _SCALARS:
+            converted = Node(self._scalar(node, kind, place, where), place)
+        else:
+            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+            self._problems.add(place, where, f"the tag {tag} is not known", "leave it out: values are plain YAML")
+            converted = Node(None, place)
+        self._open.pop()
+        return converted
+
+    def _mapping(self, node: yaml.MappingNode, place: Place, where: str) -> Node:
+        entries: dict[str, Node] = {}
+        places: dict[str, Place] = {}
+        for key_node, value_node in node.value:
+            key_place = self._place_of(key_node.start_mark)
+            if not isinstance(key_node, yaml.ScalarNode) or not key_node.value:
+                self._problems.add(key_place, where, "a key must be plain text")
+                continue
+            key = self._scalar(key_node, "str", key_place, where)
+            if key == "<<":
+                advice = "write the keys out, or put what is shared into a file and extend it (`extends:`)"
+                self._problems.add(key_place, where, "merge keys (`<<`) are not part of YAML 1.2", advice)
+                continue
+            value = self.convert(value_node, _join(where, key))
+            if key in entries:
+                first = places[key]
+                on = f"on line {first.line}" if first.line else "before"
+                self._problems.add(key_place, where, f"{key!r} is given twice, first {on}", "remove one of them")
+                continue
+            entries[key], places[key] = value, key_place
+        return Node(entries, place, places)
+
+    def _scalar(self, node: yaml.ScalarNode, kind: str, place: Place, where: str) -> Any:
+        try:
+            node.value.encode()
+            return _SCALARS[kind](node.value)
+        except UnicodeEncodeError:
+            self._problems.add(place, where, "the text has an escape that is no character")
+        except (ValueError, KeyError):
+            self._problems.add(place, where, f"{node.value[:60]!r} cannot be read as {kind}")
+        return None if kind != "str" else ""
+
+    def _give_up(self, place: Place, where: str, what: str) -> None:
+        self._problems.add(place, where, what, "write the values out")
+        raise _UnusableError
+
+
+def _join(where: str, part: str) -> str:
+    return f"{where}.{part}" if where else part
+
+
+def _integer(text: str) -> int:
+    return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+
+
+def _float(text: str) -> float:
+    lowered = text.lower()
+    return float(lowered.replace(".inf", "inf").replace(".nan", "nan"))
+
+
+_SCALARS: dict[str, Callable[[str], Scalar]] = {
+    "str": str,
+    "null": lambda _text: None,
+    "bool": lambda text: {"true": True, "false": False}[text.lower()],
+    "int": _integer,
+    "float": _float,
+}
