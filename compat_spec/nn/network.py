@@ -1,21 +1,32 @@
-"""A network as every component sees it: a causal language model with its tokenizer, read from and written to a folder."""
+"""A network as every component sees it: a causal language model with its tokenizer, read from or written to a folder."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+from transformers.utils import logging
 
 from compat_spec.nn.anatomy import Anatomy, anatomy_of
 
 Tokenizer: TypeAlias = PreTrainedTokenizerBase
+
+_GENERAL_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
+"""What transformers calls a tokenizer that is nothing but its `tokenizer.json`, before and since its version 5."""
 
 
 @dataclass(frozen=True)
@@ -47,29 +58,62 @@ class Network:
 
 
 def load_network(folder: Path, device: str = "cpu", dtype: torch.dtype | None = None) -> Network:
-    """Open a Hugging Face folder. Only safetensors are read, and no code from the folder runs."""
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype or "auto", use_safetensors=True, trust_remote_code=False, local_files_only=True
-    )
-    return Network(model.to(device).eval(), load_tokenizer(folder))
+    """Open a Hugging Face folder, frozen and in evaluation mode.
+
+    Only safetensors are read, and no code from the folder runs.
+
+    Args:
+        dtype: what the parameters are stored in; by default as they were saved.
+    """
+    with _without_progress_bars():
+        model: nn.Module = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype or "auto", use_safetensors=True, trust_remote_code=False, local_files_only=True
+        )
+    return Network(model.to(device).eval().requires_grad_(False), load_tokenizer(folder))
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    tokenizer: Tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    """Open the tokenizer of a folder. No code from the folder runs."""
+    opener: Any = AutoTokenizer
+    if _tokenizer_class(folder) in _GENERAL_TOKENIZERS:
+        # beside the config of some models (qwen2), AutoTokenizer would put that model's own rules in place of the file's
+        opener = PreTrainedTokenizerFast
+    tokenizer: Tokenizer = opener.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     return tokenizer
+
+
+def _tokenizer_class(folder: Path) -> str | None:
+    file = folder / "tokenizer_config.json"
+    if not file.exists() or not (folder / "tokenizer.json").exists():
+        return None
+    name = json.loads(file.read_text("utf-8")).get("tokenizer_class")
+    return str(name) if name else None
 
 
 def save_network(network: Network, folder: Path) -> None:
     """Write a folder that `transformers` opens with `from_pretrained`."""
     if not isinstance(network.module, PreTrainedModel):
         raise TypeError(f"{type(network.module).__name__} is not a transformers model; only its parts can be saved")
-    network.module.save_pretrained(folder)
+    with _without_progress_bars():
+        network.module.save_pretrained(folder)
     network.tokenizer.save_pretrained(folder)
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Torch's random numbers start from `seed` inside, and go on as if nothing had happened after."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """The bars of transformers would run across a run's own."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

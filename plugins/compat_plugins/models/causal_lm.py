@@ -1,0 +1,337 @@
+"""The model source for any causal language model of transformers: from a config, a folder, or a hub."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from compat_plugins.models.known_configs import check_config, knows
+from compat_spec.components import Example, ModelSource, TaskName
+from compat_spec.errors import CompatError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from compat_spec.nn.network import Tokenizer
+
+END_OF_TEXT = "<|endoftext|>"
+BYTES = 256
+
+SAME_KEY = {
+    "n_embd": "hidden_size",
+    "n_layer": "num_hidden_layers",
+    "n_head": "num_attention_heads",
+    "n_inner": "intermediate_size",
+    "ffn_dim": "intermediate_size",
+}
+SHAPES = ("model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+
+
+class TokenizerChoice(BaseModel):
+    """Which tokenizer a model has: one that is trained on tasks of the spec, or a ready one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train_on: tuple[TaskName, ...] | None = Field(
+        default=None, min_length=1, description="Train a byte-level BPE on the training texts of these tasks."
+    )
+    vocab_size: int = Field(
+        default=1024,
+        gt=BYTES + 1,
+        description="How many tokens to learn, the 256 bytes and the end of text included; fewer where the text has "
+        "no more pairs to join.",
+    )
+    split_digits: bool = Field(default=True, description="Whether every digit is a token of its own.")
+    path: Path | None = Field(default=None, description="A folder with a ready tokenizer.")
+    hub: str | None = Field(default=None, min_length=1, description="The hub id of a ready tokenizer.")
+    revision: str | None = Field(default=None, description="The branch, tag or commit on the hub.")
+
+    @field_validator("path")
+    @classmethod
+    def _is_tokenizer(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is None:
+            return None
+        folder = _resolved(path, info)
+        if not (folder / "tokenizer_config.json").exists() and not (folder / "tokenizer.json").exists():
+            raise ValueError(f"{folder} has no tokenizer.json")
+        return folder
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> TokenizerChoice:
+        _exactly_one(self, "train_on", "path", "hub")
+        _only_with(self, "hub", "revision")
+        _only_with(self, "train_on", "vocab_size", "split_digits")
+        return self
+
+
+class CausalLM(ModelSource):
+    """Any causal language model of transformers: started at random from a config, read from a folder, or from a hub.
+
+    Weights are read from safetensors only. A config means what transformers says that it means: dropout, for one, is
+    0.1 for gpt2 unless resid_pdrop, embd_pdrop and attn_pdrop are 0. The vocabulary's size and the special tokens are
+    filled in from the tokenizer.
+
+    Example:
+        use: causal_lm
+        config: {model_type: gpt2, n_layer: 4, n_embd: 128, n_head: 4, n_positions: 128}
+        tokenizer: {train_on: [docs], vocab_size: 1024}
+    """
+
+    tokenizer_fields: ClassVar[frozenset[str] | None] = frozenset(
+        {"tokenizer", "path", "hub", "revision", "trust_remote_code"}
+    )
+
+    config: dict[str, Any] | None = Field(
+        default=None,
+        description="Start at random from this config of transformers: model_type and the keys of its config class.",
+    )
+    path: Path | None = Field(default=None, description="Read a model from a folder, as save_pretrained writes it.")
+    hub: str | None = Field(default=None, min_length=1, description="Fetch a model from the hub by its id.")
+    revision: str | None = Field(
+        default=None, description="The branch, tag or commit on the hub; name a commit, for the others may change."
+    )
+    tokenizer: TokenizerChoice | None = Field(
+        default=None, description="The tokenizer; by default the model's own. A config needs one."
+    )
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = Field(
+        default="float32", description="What the parameters are stored in; `auto` is as they were saved."
+    )
+    trust_remote_code: bool = Field(
+        default=False, description="Run the code that comes with a model or a tokenizer. Only for code that you trust."
+    )
+
+    @field_validator("config")
+    @classmethod
+    def _is_known(cls, config: dict[str, Any] | None) -> dict[str, Any] | None:
+        if config is not None:
+            check_config(config)
+        return config
+
+    @field_validator("path")
+    @classmethod
+    def _is_model(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is None:
+            return None
+        folder = _resolved(path, info)
+        _check_model_folder(folder)
+        return folder
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> CausalLM:
+        _exactly_one(self, "config", "path", "hub")
+        _only_with(self, "hub", "revision")
+        if self.config is not None and self.tokenizer is None:
+            raise ValueError("a model from a config needs a tokenizer, such as tokenizer: {train_on: [a task]}")
+        if self.path is not None and not self.trust_remote_code and _needs_code(self.path):
+            raise ValueError(f"{self.path} runs code of its own; if you trust it, say trust_remote_code: true")
+        return self
+
+    def uses_seed(self) -> bool:
+        return self.config is not None
+
+    def identity(self) -> Mapping[str, Any]:
+        """The checksums of the folders that it reads."""
+        folders = {"path": self.path, "tokenizer": self.tokenizer.path if self.tokenizer else None}
+        return {name: _checksum_of_folder(folder) for name, folder in folders.items() if folder is not None}
+
+    def architecture(self) -> Mapping[str, Any] | None:
+        if self.hub is not None:
+            return None
+        given = self.config if self.config is not None else _read_json(self.path / "config.json") if self.path else {}
+        known = {SAME_KEY.get(key, key): value for key, value in given.items() if value is not None}
+        facts = {key: known[key] for key in SHAPES if key in known}
+        if self.tokenizer is not None and self.tokenizer.train_on is not None:
+            facts["tokenizer"] = self.tokenizer.model_dump(mode="json", exclude={"path", "hub", "revision"})
+            facts.setdefault("vocab_size", self.tokenizer.vocab_size)
+        folder = self.tokenizer.path if self.tokenizer else self.path
+        vocabulary = _checksum_of_vocabulary(folder) if folder else None
+        return facts | ({"vocabulary": vocabulary} if vocabulary else {})
+
+    def make_tokenizer(self, examples: Mapping[TaskName, Sequence[Example]]) -> Tokenizer:
+        choice = self.tokenizer
+        if choice is not None and choice.train_on is not None:
+            texts = [example.text for task in choice.train_on for example in examples[task]]
+            return _train_tokenizer(texts, choice.vocab_size, choice.split_digits)
+        tokenizer = self._ready_tokenizer(choice)
+        if tokenizer.eos_token_id is None:
+            raise CompatError("the tokenizer has no end-of-text token (eos_token), which ends every example")
+        return tokenizer
+
+    def _ready_tokenizer(self, choice: TokenizerChoice | None) -> Tokenizer:
+        from transformers import AutoTokenizer
+
+        from compat_spec.nn.network import load_tokenizer
+
+        source = choice or self
+        place = source.path or source.hub
+        try:
+            if source.path is not None and not self.trust_remote_code:
+                return load_tokenizer(source.path)
+            tokenizer: Tokenizer = AutoTokenizer.from_pretrained(
+                place, revision=source.revision or "main", trust_remote_code=self.trust_remote_code
+            )
+        except (OSError, ValueError) as error:
+            raise CompatError(f"the tokenizer of {place} cannot be read: {_reason(error)}") from error
+        return tokenizer
+
+    def make_model(self, tokenizer: Tokenizer) -> PreTrainedModel:
+        if self.config is not None:
+            return self._from_config(self.config, tokenizer)
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        place = self.path or self.hub or ""
+        try:
+            model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+                place,
+                revision=self.revision or "main",
+                dtype=self.dtype if self.dtype == "auto" else getattr(torch, self.dtype),
+                use_safetensors=True,
+                trust_remote_code=self.trust_remote_code,
+            )
+        except (OSError, ValueError) as error:
+            raise CompatError(f"the model {place} cannot be read: {_reason(error)}") from error
+        rows = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
+        if len(tokenizer) > rows:
+            raise CompatError(f"the tokenizer has {len(tokenizer)} tokens, and the model {place} knows {rows} only")
+        return model
+
+    def _from_config(self, given: Mapping[str, Any], tokenizer: Tokenizer) -> PreTrainedModel:
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        of_tokenizer = {
+            "vocab_size": len(tokenizer),
+            "bos_token_id": tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        }
+        parameters = {**of_tokenizer, **given}
+        if parameters["vocab_size"] < len(tokenizer):
+            raise CompatError(
+                f"the config's vocab_size {parameters['vocab_size']} has no room for the {len(tokenizer)} tokens of "
+                "the tokenizer: leave it out"
+            )
+        try:
+            config = AutoConfig.for_model(**parameters)
+            dtype = torch.float32 if self.dtype == "auto" else getattr(torch, self.dtype)
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
+        except Exception as error:  # whatever a model makes of sizes that do not fit
+            what = f"transformers cannot make a {given['model_type']} of this config"
+            raise CompatError(f"{what}: {_reason(error)}") from error
+        return model
+
+
+def _train_tokenizer(texts: Sequence[str], vocab_size: int, split_digits: bool) -> Tokenizer:
+    """A byte-level BPE (Sennrich et al., 2016, arXiv 1508.07909), which can write every text and read it back."""
+    from tokenizers import Tokenizer as Core
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Core(models.BPE())
+    to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    core.pre_tokenizer = pre_tokenizers.Sequence([digits, to_bytes]) if split_digits else to_bytes
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    core.train_from_iterator(texts, trainer, length=len(texts))
+    fast: type[Any] = PreTrainedTokenizerFast
+    tokenizer: Tokenizer = fast(tokenizer_object=core, eos_token=END_OF_TEXT, clean_up_tokenization_spaces=False)
+    return tokenizer
+
+
+# ------------------------------------------------------------------------------------------------------------ checks
+
+
+def _exactly_one(model: BaseModel, *fields: str) -> None:
+    given = [field for field in fields if getattr(model, field) is not None]
+    if len(given) != 1:
+        found = f"both {' and '.join(given)} are given" if given else "none is given"
+        raise ValueError(f"needs exactly one of {', '.join(fields)}: {found}")
+
+
+def _only_with(model: BaseModel, field: str, *others: str) -> None:
+    for other in others:
+        if getattr(model, field) is None and getattr(model, other) != type(model).model_fields[other].default:
+            raise ValueError(f"{other} has a meaning together with {field} only")
+
+
+def _resolved(path: Path, info: ValidationInfo) -> Path:
+    """The folder of a relative path: it is seen from the spec's folder when there is one, else from the working one."""
+    base = (info.context or {}).get("folder")
+    return (Path(base or ".") / path.expanduser()).resolve()
+
+
+def _check_model_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder {folder}")
+    if not (folder / "config.json").exists():
+        raise ValueError(f"{folder} has no config.json: it is not a model as save_pretrained writes it")
+    if not any(folder.glob("*.safetensors")):
+        pickles = sorted(file.name for suffix in ("*.bin", "*.pt", "*.pth") for file in folder.glob(suffix))
+        if pickles:
+            raise ValueError(
+                f"{folder} has its weights in pickles only ({pickles[0]}), which are never opened: convert them to "
+                "safetensors, by save_pretrained of transformers"
+            )
+        raise ValueError(f"{folder} has no model.safetensors")
+    _read_json(folder / "config.json")
+
+
+def _needs_code(folder: Path) -> bool:
+    """Whether a model is not among those of transformers, and brings code along."""
+    config = _read_json(folder / "config.json")
+    return "auto_map" in config and not knows(str(config.get("model_type")))
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} is not a JSON object")
+    return content
+
+
+def _reason(error: Exception) -> str:
+    """The part of an error of transformers that says what is wrong, on one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2])[:400] or type(error).__name__
+
+
+# --------------------------------------------------------------------------------------------------------- checksums
+
+
+def _checksum_of_folder(folder: Path) -> str:
+    """Of the contents of a model's or tokenizer's files; read again only after one was written."""
+    files = sorted(file for pattern in ("*.json", "*.safetensors", "*.txt", "*.model") for file in folder.glob(pattern))
+    return _checksum(tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+
+
+@cache
+def _checksum(files: tuple[tuple[Path, int, int], ...]) -> str:
+    total = hashlib.sha256()
+    for path, _, _ in files:
+        with path.open("rb") as file:
+            total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def _checksum_of_vocabulary(folder: Path) -> str | None:
+    """Of the tokens and their ids: networks whose tokenizers agree in them speak one language."""
+    if not (folder / "tokenizer.json").exists():
+        return None
+    vocabulary = _read_json(folder / "tokenizer.json").get("model", {}).get("vocab")
+    return hashlib.sha256(json.dumps(vocabulary, sort_keys=True).encode()).hexdigest()[:16] if vocabulary else None
