@@ -6,7 +6,9 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from compat_spec.components import (
     Component,
@@ -21,7 +23,7 @@ from compat_spec.components import (
 )
 from compat_spec.spec.axes import Indices, axes_of
 from compat_spec.spec.keys import KEYS, SECTIONS
-from compat_spec.spec.problems import Place, Problems, nearest
+from compat_spec.spec.problems import Place, Problems
 from compat_spec.spec.spec import Axis, Point
 from compat_spec.spec.sweeps import MAX_POINTS, expand, find_sweeps
 from compat_spec.spec.validation import Setting, find_class, make
@@ -37,14 +39,17 @@ PAIR_ONLY, MODEL_ONLY = "between", "of"
 
 @dataclass(frozen=True)
 class Part:
-    """A declaration at one point of its sweeps."""
+    """A declaration at one point of its sweeps. What has mistakes is None; its fields are those that have none."""
 
     node: Node
-    use: str | None
-    component: Component | None
-    """None for a model that descends `from:` another."""
-    trainer_use: str | None
-    trainer: Trainer | None
+    use: str | None = None
+    cls: type[Component] | None = None
+    component: Component | None = None
+    """None also for a model that descends `from:` another."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    trainer_use: str | None = None
+    trainer: Trainer | None = None
+    trainer_fields: Mapping[str, Any] = field(default_factory=dict)
     saved_steps: tuple[int, ...] = ()
     """The steps that the training keeps, besides the last."""
     last_step: int | None = None
@@ -52,10 +57,7 @@ class Part:
 
 @dataclass
 class Draft:
-    """A declaration whose names have not been resolved yet.
-
-    A broken one has been reported: it has no parts, and what refers to it is not checked any further.
-    """
+    """A declaration whose names have not been resolved yet."""
 
     section: str
     name: str
@@ -64,7 +66,6 @@ class Draft:
     node: Node
     axes: list[Axis] = field(default_factory=list)
     parts: dict[Point, Part] = field(default_factory=dict)
-    broken: bool = False
 
     @property
     def where(self) -> str:
@@ -76,6 +77,12 @@ class Draft:
     def kept_steps(self) -> set[tuple[tuple[int, ...], int | None]]:
         """For the points of a model: the steps that its training keeps, and its last step where that is known."""
         return {(part.saved_steps, part.last_step) for part in self.parts.values()}
+
+    def knows_steps(self) -> bool:
+        """Whether `kept_steps` can be relied on: not when the training has mistakes."""
+        return bool(self.parts) and all(
+            part.trainer is not None or not part.node.mapping.keys() & {"train", "from"} for part in self.parts.values()
+        )
 
     def keeps_step(self, step: int) -> bool:
         """Whether a model keeps checkpoints, and among them this step, at every point."""
@@ -110,27 +117,15 @@ def read_declarations(document: Node, folder: Path, problems: Problems) -> Draft
     for key, draft in drafts.items():
         own = axes.get(key, [])
         draft.axes = [axis for axis, _ in own]
-        draft.broken = any(place in sweeps.broken for place in _places(draft.node))
         count = math.prod(len(axis.values) for axis in draft.axes)
         if count > MAX_POINTS:
             what = f"the sweeps span {count:,} points"
             problems.add(draft.place, draft.where, what, f"at most {MAX_POINTS:,} in one declaration")
-            draft.broken = True
-            own = []
         reader = _Reader(draft, folder, sweeps.broken, problems)
-        for point, node in expand(draft.node, own):
-            part = reader.read(node)
-            if part is not None:
-                draft.parts[point] = part
-            else:
-                draft.broken = True
+        if isinstance(draft.node.value, dict):
+            points = islice(expand(draft.node, own), MAX_POINTS if count <= MAX_POINTS else 1)
+            draft.parts = {point: reader.read(node) for point, node in points}
     return Drafts(drafts)
-
-
-def _places(node: Node) -> Iterator[Place]:
-    yield node.place
-    for inner in (*node.mapping.values(), *node.items):
-        yield from _places(inner)
 
 
 def _declared(document: Node, problems: Problems) -> Iterator[Draft]:
@@ -156,7 +151,6 @@ def _declared(document: Node, problems: Problems) -> Iterator[Draft]:
             if not isinstance(node.value, dict):
                 advice = "write {use: …}" if section != "models" else "write {use: …} or {from: …, train: …}"
                 problems.add(node.place, where, f"{node.in_words()} does not fit", advice)
-                draft.node, draft.broken = Node({}, node.place), True
             yield draft
 
 
@@ -169,96 +163,112 @@ class _Reader:
         self._ignored = ignored
         self._problems = problems
 
-    def read(self, node: Node) -> Part | None:
-        """The declaration at a point, or None when it has mistakes."""
-        before = len(self._problems)
-        draft = self._draft
-        if draft.broken and not draft.node.mapping:
-            return None
-        train = node.mapping.get("train") if draft.section in ("models", "merges") else None
-        use, cls = self._plugin(node)
-        component = None
-        if cls is not None and use is not None:
-            component = self._component(cls, use, node)
-        trainer_use, trainer = self._trainer(train) if train is not None else (None, None)
-        self._check_training(cls, node)
-        if len(self._problems) > before or (use is not None and component is None) or (train and trainer is None):
-            return None
-        part = Part(node, use, component, trainer_use, trainer)
-        if trainer is None or trainer_use is None:
-            return part
-        with self._problems.of_plugin(
-            trainer_use, self._draft.node.place_of("train"), f"{draft.where}.train"
-        ) as attempt:
-            part = replace(part, saved_steps=tuple(sorted(set(trainer.saved_steps()))), last_step=trainer.last_step())
-        return None if attempt.failed else part
+    def read(self, node: Node) -> Part:
+        """The declaration at a point."""
+        part = Part(node)
+        use = self._use(node)
+        if use is not None:
+            part = self._with_component(part, use)
+        self._check_needs_training(part)
+        if "train" in node.mapping and self._may_train(part):
+            part = self._with_trainer(part, node.mapping["train"])
+        return part
 
-    def _plugin(self, node: Node) -> tuple[str | None, type[Component] | None]:
+    # -------------------------------------------------------------------------------------------- the plugin itself
+
+    def _use(self, node: Node) -> Node | None:
+        """What names the plugin; None for a model that descends from another, and when it is missing."""
         draft = self._draft
         use = node.mapping.get("use")
-        origin = node.mapping.get("from") if draft.section == "models" else None
-        if origin is not None:
+        if self._descends(node):
             if use is not None:
-                advice = "a model either is a source (`use`) or descends from another (`from`)"
-                self._problems.add(node.place_of("use"), draft.where, "both `use` and `from`", advice)
-            return None, None
+                what, advice = "both `use` and `from`", "a model is a source (`use`) or descends from another (`from`)"
+                self._report(node.place_of("use"), draft.where, what, advice)
+            self._check_descendant(node)
+            return None
         if use is None:
-            wanted = "needs `use` or `from`" if draft.section == "models" else "needs `use`"
-            self._problems.add(draft.place, draft.where, wanted, "it names the plugin: {use: …}")
-            return None, None
-        return self._class(use, CONTRACTS[draft.section].namespace, draft.where)
+            what = "needs `use` or `from`" if draft.section == "models" else "needs `use`"
+            self._report(draft.place, draft.where, what, "`use` names the plugin")
+        return use
 
-    def _class(self, use: Node, namespace: str, where: str) -> tuple[str | None, type[Component] | None]:
+    def _descends(self, node: Node) -> bool:
+        return self._draft.section == "models" and "from" in node.mapping
+
+    def _check_descendant(self, node: Node) -> None:
+        draft = self._draft
+        if "train" not in node.mapping:
+            what, advice = "needs `train`", "a model with `from` is one that is trained further"
+            self._report(draft.place, draft.where, what, advice)
+        for key in node.mapping:
+            if key not in KEYS["models"]:
+                what = f"{key!r} has no place beside `from`"
+                advice = "parameters of the training stand under `train`"
+                self._report(node.place_of(key), f"{draft.where}.{key}", what, advice)
+
+    def _class(self, use: Node, namespace: str, where: str) -> type[Component] | None:
         if use.place in self._ignored:
-            return None, None
+            return None
         if not isinstance(use.value, str):
             what = f"{use.in_words()} does not fit"
-            self._problems.add(use.place, f"{where}.use", what, "expected the name of a plugin")
-            return None, None
-        return use.value, find_class(namespace, use.value, use.place, f"{where}.use", self._problems)
+            self._report(use.place, f"{where}.use", what, "expected the name of a plugin")
+            return None
+        return find_class(namespace, use.value, use.place, f"{where}.use", self._problems)
 
-    def _component(self, cls: type[Component], use: str, node: Node) -> Component | None:
+    def _with_component(self, part: Part, use: Node) -> Part:
         draft = self._draft
+        cls = self._class(use, CONTRACTS[draft.section].namespace, draft.where)
+        if cls is None:
+            return part
         keys = [key for key in KEYS[draft.section] if key != "from"]
         if issubclass(cls, Metric):
-            keys.remove(MODEL_ONLY if issubclass(cls, PairMetric) else PAIR_ONLY)
+            keys.remove("of" if issubclass(cls, PairMetric) else "between")
         setting = Setting(draft.where, draft.place, keys, self._ignored)
-        return make(cls, use, node.without(*keys), setting, self._folder, self._problems)
+        name = str(use.value)
+        component, fields = make(cls, name, part.node.without(*keys), setting, self._folder, self._problems)
+        return replace(part, use=name, cls=cls, component=component, fields=fields)
 
-    def _trainer(self, train: Node) -> tuple[str | None, Trainer | None]:
-        where = f"{self._draft.where}.train"
+    # ------------------------------------------------------------------------------------------------- its training
+
+    def _may_train(self, part: Part) -> bool:
+        """Whether a `train:` has a place here."""
+        draft = self._draft
+        if draft.section not in ("models", "merges"):
+            return False
+        if part.cls is not None and issubclass(part.cls, TensorMerge):
+            what = f"{part.use} combines parameters and has nothing to train"
+            self._report(part.node.place_of("train"), f"{draft.where}.train", what, "leave `train` out")
+            return False
+        return True
+
+    def _check_needs_training(self, part: Part) -> None:
+        draft, cls = self._draft, part.cls
+        if cls is not None and issubclass(cls, ModuleMerge) and cls.needs_training and "train" not in part.node.mapping:
+            what, advice = "needs `train`", f"{part.use} is of no use untrained: train: {{on: …, steps: …}}"
+            self._report(draft.place, draft.where, what, advice)
+
+    def _with_trainer(self, part: Part, train: Node) -> Part:
+        draft = self._draft
+        where, place = f"{draft.where}.train", draft.node.place_of("train")
         if train.place in self._ignored:
-            return None, None
+            return part
         if not isinstance(train.value, dict):
             what = f"{train.in_words()} does not fit"
-            self._problems.add(train.place, where, what, "expected a mapping: {on: …, steps: …}")
-            return None, None
-        use, cls = self._class(train.mapping.get("use", Node(DEFAULT_TRAINER, train.place)), Trainer.namespace, where)
-        if cls is None or use is None:
-            return None, None
-        setting = Setting(where, self._draft.node.place_of("train"), ("use",), self._ignored)
-        trainer = make(cls, use, train.without("use"), setting, self._folder, self._problems)
-        return use, trainer if isinstance(trainer, Trainer) else None
+            self._report(train.place, where, what, "expected a mapping: {on: …, steps: …}")
+            return part
+        use = train.mapping.get("use", Node(DEFAULT_TRAINER, place))
+        cls = self._class(use, Trainer.namespace, where)
+        if cls is None:
+            return part
+        name = str(use.value)
+        setting = Setting(where, place, ("use",), self._ignored)
+        trainer, fields = make(cls, name, train.without("use"), setting, self._folder, self._problems)
+        part = replace(part, trainer_use=name, trainer_fields=fields)
+        if not isinstance(trainer, Trainer):
+            return part
+        with self._problems.of_plugin(name, place, where):
+            steps = tuple(sorted(set(trainer.saved_steps())))
+            return replace(part, trainer=trainer, saved_steps=steps, last_step=trainer.last_step())
+        return part
 
-    def _check_training(self, cls: type[Component] | None, node: Node) -> None:
-        """What a `train:` block is needed for, and where it has no place."""
-        draft, problems = self._draft, self._problems
-        if "from" in node.mapping and draft.section == "models":
-            if "train" not in node.mapping:
-                advice = "a model that is not trained any further is the model that it descends from"
-                problems.add(draft.place, draft.where, "a model with `from` needs `train`", advice)
-            for key in node.mapping:
-                if key not in KEYS["models"]:
-                    advice = nearest(
-                        key, ("from", "train"), "parameters of the training stand under `train`; there are"
-                    )
-                    what = f"{key!r} has no place beside `from`"
-                    problems.add(node.place_of(key), f"{draft.where}.{key}", what, advice)
-        if cls is None or draft.section != "merges":
-            return
-        if issubclass(cls, TensorMerge) and "train" in node.mapping:
-            what = "a merge of parameters has nothing to train"
-            problems.add(node.place_of("train"), f"{draft.where}.train", what, "leave `train` out")
-        if issubclass(cls, ModuleMerge) and cls.needs_training and "train" not in node.mapping:
-            what = "needs `train`: its routers start at random"
-            problems.add(draft.place, draft.where, what, "train them on a task: train: {on: …, steps: …}")
+    def _report(self, place: Place, where: str, what: str, advice: str) -> None:
+        self._problems.add(place, where, what, advice)

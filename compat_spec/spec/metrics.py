@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import cast
 
-from compat_spec.components import Metric, ModelMetric, PairMetric
+from compat_spec.components import Component, Metric, ModelMetric, PairMetric
 from compat_spec.spec.declarations import Draft, Part
 from compat_spec.spec.problems import Place, Problems
 from compat_spec.spec.references import References
@@ -26,20 +26,18 @@ class Metrics:
 
     def variant(self, draft: Draft, point: Point, part: Part) -> MetricVariant | None:
         """A metric at a point of its sweeps, or None when something is wrong with what it is measured on."""
-        assert part.use is not None
-        metric = cast("Metric", part.component)
-        before = len(self._problems)
-        good = self._references.check_names(metric, part.node, draft.place, draft.where)
-        tasks = self._tasks(draft, part.node)
+        node, cls = part.node, part.cls
+        self._references.check_names(part.fields, node, draft.place, draft.where)
+        tasks = self._tasks(draft, node)
         subjects: tuple[ModelRef, ...] = ()
         between: tuple[ModelRef, ModelRef] | None = None
-        if isinstance(metric, PairMetric):
+        if issubclass(cls, PairMetric) if cls else "between" in node.mapping:
             between = self._between(draft, point, part)
-        else:
-            subjects = self._subjects(draft, part, metric)
-        if len(self._problems) > before or not good or not tasks or not (between or subjects):
+        elif cls is not None or "of" in node.mapping:
+            subjects = self._subjects(draft, part, cls)
+        if part.use is None or part.component is None or not tasks or not (between or subjects):
             return None
-        return MetricVariant(part.use, metric, tasks, subjects, between)
+        return MetricVariant(part.use, cast("Metric", part.component), tasks, subjects, between)
 
     def _tasks(self, draft: Draft, node: Node) -> tuple[str, ...]:
         on = node.mapping.get("on")
@@ -68,15 +66,11 @@ class Metrics:
             return None
         at = part.node.mapping.get("at")
         if at is not None:
-            moved = self._references.at(found, at, f"{draft.where}.at")
-            if moved is None:
-                return None
-            found = moved
+            found = self._references.at(found, at, f"{draft.where}.at")
         difference = self._shapes.difference(found, TOKENS, draft.indices(point))
         if difference:
             what = f"{part.use} cannot compare {difference}"
             self._problems.add(between.place, where, what, "the models must read the same tokens")
-            return None
         return found[0], found[1]
 
     def _models(self, names: Iterator[tuple[str, Place, str]]) -> list[ModelRef]:
@@ -85,7 +79,7 @@ class Metrics:
 
     # ------------------------------------------------------------------------------------------ models and merges
 
-    def _subjects(self, draft: Draft, part: Part, metric: Metric) -> tuple[ModelRef, ...]:
+    def _subjects(self, draft: Draft, part: Part, cls: type[Component] | None) -> tuple[ModelRef, ...]:
         of, at = part.node.mapping.get("of"), part.node.mapping.get("at")
         before = len(self._problems)
         if of is not None and of.value != ALL:
@@ -94,11 +88,11 @@ class Metrics:
             subjects = self._all_at(draft, at)
         else:
             models, merges = self._references.models, self._references.merges
-            subjects = [ModelRef(name) for name, other in (*models.items(), *merges.items()) if not other.broken]
+            subjects = [ModelRef(name) for name in (*models, *merges)]
             if not models and not merges:
                 advice = "declare a model, or leave the metric out"
                 self._problems.add(draft.place, draft.where, "there is nothing to measure", advice)
-        routed = isinstance(metric, ModelMetric) and metric.applies_to == "routed"
+        routed = cls is not None and issubclass(cls, ModelMetric) and cls.applies_to == "routed"
         if routed and len(self._problems) == before and not self._any_routed(subjects):
             place = (of or part.node.mapping["use"]).place
             what = f"{part.use} is measured of merges that route, and there is none"
@@ -118,8 +112,6 @@ class Metrics:
             elif step:
                 what = f"{merge} is a merge, and merges keep no checkpoints"
                 self._problems.add(place, where, what, f"write {merge}; checkpoints of its experts: `at` of the merge")
-            elif self._references.merges[merge].broken:
-                whole = False
             else:
                 merges.append(ModelRef(merge))
         if at is None or not whole:
@@ -128,7 +120,7 @@ class Metrics:
             what = "`at` chooses checkpoints of models, and `of` names only merges"
             self._problems.add(at.place, f"{draft.where}.at", what, "a merge has an `at` of its own")
         moved = [self._references.at(models, step, f"{draft.where}.at") for step in _steps(at)] if models else []
-        return [ref for refs in moved if refs for ref in refs] + merges
+        return [ref for refs in moved for ref in refs] + merges
 
     def _all_at(self, draft: Draft, at: Node) -> list[ModelRef]:
         """Every model that keeps a checkpoint of the step."""
@@ -139,10 +131,8 @@ class Metrics:
             step = self._references.step(node, where)
             if step is None:
                 continue
-            found = [
-                ModelRef(name, step) for name, model in models.items() if not model.broken and model.keeps_step(step)
-            ]
-            if not found and not any(model.broken for model in models.values()):
+            found = [ModelRef(name, step) for name, model in models.items() if model.keeps_step(step)]
+            if not found and all(model.knows_steps() for model in models.values()):
                 kept = sorted({step for model in models.values() for saved, _ in model.kept_steps() for step in saved})
                 advice = f"kept are {', '.join(map(str, kept))}" if kept else "no model keeps checkpoints"
                 self._problems.add(node.place, where, f"no model keeps a checkpoint of step {step}", advice)
@@ -151,10 +141,8 @@ class Metrics:
 
     def _any_routed(self, subjects: Sequence[ModelRef]) -> bool:
         merges = self._references.merges
-        if any(merge.broken for merge in merges.values()):
-            return True  # it may be the one
         parts = [part for ref in subjects if ref.name in merges for part in merges[ref.name].parts.values()]
-        return any(getattr(part.component, "routed", False) for part in parts)
+        return any(part.cls is None or getattr(part.cls, "routed", False) for part in parts)
 
     def _names(self, node: Node, where: str, expected: str) -> Iterator[tuple[str, Place, str]]:
         """The names of a string or a list of strings, each with its place and path."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
-from compat_spec.components import Component, ModelName, TaskName, names_in, names_within
+from compat_spec.components import ModelName, TaskName, names_within
 from compat_spec.spec.declarations import Draft, Drafts
 from compat_spec.spec.problems import Place, Problems, enumerate_words, nearest
 from compat_spec.spec.spec import ModelRef
@@ -26,14 +27,14 @@ class References:
     # ------------------------------------------------------------------------------------------------------- names
 
     def task(self, name: str, place: Place, where: str) -> str | None:
-        """The name of a task, or None when there is no such task."""
+        """The name of a task; None when there is no such task."""
         if name in self.tasks:
             return name
         self._unknown("tasks", name, place, where)
         return None
 
     def model(self, written: str, place: Place, where: str) -> ModelRef | None:
-        """`math` or `math@100`; None when there is no such model or checkpoint, or the model is broken."""
+        """`math` or `math@100`; None when there is no such model or checkpoint."""
         name, at, step = written.partition("@")
         if at and not re.fullmatch(r"[0-9]{1,18}", step):
             what = f"{written!r} is not a checkpoint"
@@ -43,29 +44,28 @@ class References:
             self._unknown("models", name, place, where)
             return None
         draft = self.models[name]
-        if draft.broken:
-            return None
         if not at:
             return ModelRef(name)
         return self.checkpoint(draft, int(step), place, where)
 
     def checkpoint(self, draft: Draft, step: int, place: Place, where: str) -> ModelRef | None:
         """A model at a step; None when a point of the model does not keep that step."""
-        for saved, last in draft.kept_steps():
+        for saved, last in draft.kept_steps() if draft.knows_steps() else ():
             if step not in saved and step != last:
                 what = f"{draft.name} keeps no checkpoint of step {step}"
                 self.problems.add(place, where, what, _kept_in_words(draft, saved, last))
                 return None
         return ModelRef(draft.name, step)
 
-    def check_names(self, component: Component, params: Node, fallback: Place, where: str) -> bool:
-        """Whether every task and model that the fields of a component name exists."""
-        good = True
-        for kind, resolve in ((TaskName, self.task), (ModelName, self.model)):
-            for name in names_in(component, kind):
-                place, path = _find(component, kind, name, params) or (fallback, "")
-                good = resolve(name, place, f"{where}.{path}" if path else where) is not None and good
-        return good
+    def check_names(self, fields: Mapping[str, Any], params: Node, fallback: Place, where: str) -> None:
+        """Check that every task, model and checkpoint that the fields of a component name exists."""
+        for key, value in fields.items():
+            for kind, resolve in ((TaskName, self.task), (ModelName, self.model)):
+                for name in dict.fromkeys(names_within(value, kind)):
+                    given = params.mapping.get(key)
+                    found = _find_text(given, params.place_of(key), name, key) if given else None
+                    place, path = found or (fallback, key)
+                    resolve(name, place, f"{where}.{path}")
 
     def _unknown(self, section: str, name: str, place: Place, where: str) -> None:
         known: Mapping[str, Draft] = getattr(self, section)
@@ -81,7 +81,7 @@ class References:
 
     # --------------------------------------------------------------------------------------------------------- at
 
-    def at(self, refs: Iterable[ModelRef], step: Node, where: str) -> list[ModelRef] | None:
+    def at(self, refs: Sequence[ModelRef], step: Node, where: str) -> list[ModelRef]:
         """`at: step` applied: every model that keeps checkpoints stands at that step.
 
         A model named with a step of its own keeps it. A model whose training keeps no checkpoints stays at its end,
@@ -90,25 +90,21 @@ class References:
         """
         number = self.step(step, where)
         if number is None:
-            return None
-        before = len(self.problems)
-        moved, any_moved = [], False
+            return list(refs)
+        moved = []
         for ref in refs:
             draft = self.models[ref.name]
             kept = draft.kept_steps()
-            if ref.step is not None:
-                moved.append(ref)
-            elif any(saved for saved, _ in kept) or all(last == number for _, last in kept):
-                at_step = self.checkpoint(draft, number, step.place, where)
-                moved.append(at_step or ref)
-                any_moved = True
-            else:
-                moved.append(ref)
-        if not any_moved and len(self.problems) == before:
-            what = f"none of the models keeps checkpoints, so `at: {number}` means none of them"
+            moves = ref.step is None and (any(saved for saved, _ in kept) or all(last == number for _, last in kept))
+            if moves:
+                self.checkpoint(draft, number, step.place, where)
+            moved.append(ModelRef(ref.name, number) if moves else ref)
+        if all(ref.step is not None for ref in refs):
+            self.problems.add(step.place, where, "every model is named with a step of its own", "leave `at` out")
+        elif moved == list(refs) and all(self.models[ref.name].knows_steps() for ref in refs):
+            what = f"none of these models keeps checkpoints, so none has a step {number}"
             self.problems.add(step.place, where, what, "let their training keep that step")
-            return None
-        return moved if len(self.problems) == before else None
+        return moved
 
     def step(self, node: Node, where: str) -> int | None:
         if isinstance(node.value, int) and not isinstance(node.value, bool) and node.value >= 0:
@@ -127,31 +123,18 @@ def _kept_in_words(draft: Draft, saved: Collection[int], last: int | None) -> st
     return f"it keeps {enumerate_words(steps)}"
 
 
-def beside(component: Component, field: str, names: Collection[str]) -> Iterator[str]:
-    """The models that a component names in fields other than `field`.
+def beside(fields: Mapping[str, Any], listed: str) -> Iterator[str]:
+    """The models that the fields of a component name besides those of the field `listed`.
 
-    A name of `names` that stands inside a list or mapping (`weights: {math: 0.3}`) means the model of `field`, and is
-    left out.
+    A name of `listed` that stands inside another list or mapping (`weights: {math: 0.3}`) means that model again.
     """
     seen: set[str] = set()
-    for key, value in component:
-        if key == field:
-            continue
-        direct = isinstance(value, ModelName)
-        for name in names_within(value, ModelName):
-            if (direct or name not in names) and name not in seen:
-                seen.add(name)
-                yield name
-
-
-def _find(component: Component, kind: type[TaskName | ModelName], name: str, params: Node) -> tuple[Place, str] | None:
-    """Where a name stands in the parameters."""
-    for key, value in component:
-        if key in params.mapping and name in names_within(value, kind):
-            found = _find_text(params.mapping[key], params.place_of(key), name, key)
-            if found is not None:
-                return found
-    return None
+    for key, value in fields.items():
+        if key != listed:
+            for name in names_within(value, ModelName):
+                if name not in seen and (isinstance(value, ModelName) or name not in fields.get(listed, ())):
+                    seen.add(name)
+                    yield name
 
 
 def _find_text(node: Node, place: Place, text: str, path: str) -> tuple[Place, str] | None:

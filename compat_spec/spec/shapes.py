@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compat_spec.components import ModelSource
 from compat_spec.spec.axes import Indices, agree
-from compat_spec.spec.spec import Declaration, ModelRef, ModelVariant
+from compat_spec.spec.spec import ModelRef
 
 TOKENS = frozenset({"tokenizer", "vocab_size"})
 """What two models must share to be compared on the same tokens."""
@@ -17,7 +16,7 @@ TOKENS = frozenset({"tokenizer", "vocab_size"})
 
 @dataclass(frozen=True)
 class Origin:
-    """A source that a model descends from, with the points of sweeps at which it does."""
+    """A source that a model descends from, with the point of the sweeps at which it does."""
 
     source: str
     at: Indices
@@ -25,12 +24,21 @@ class Origin:
 
 
 class Shapes:
-    """What is known of the architecture of every model: that of the source it descends from."""
+    """What is known of the architecture of every model: that of the source that it descends from."""
 
-    def __init__(self, models: Mapping[str, Declaration[ModelVariant]]) -> None:
-        self._models = models
-        self._facts: dict[int, Mapping[str, Any]] = {}
+    def __init__(self) -> None:
+        self.parents: dict[str, set[str]] = {}
+        """The models that each model descends from; several where `from` is swept."""
+        self._sources: dict[str, list[Origin]] = {}
+        self._points: dict[str, list[tuple[Indices, str]]] = {}
         self._origins: dict[str, list[Origin]] = {}
+
+    def add_source(self, name: str, at: Indices, facts: Mapping[str, Any] | None) -> None:
+        self._sources.setdefault(name, []).append(Origin(name, at, facts or {}))
+
+    def add_descendant(self, name: str, at: Indices, parent: str) -> None:
+        self.parents.setdefault(name, set()).add(parent)
+        self._points.setdefault(name, []).append((at, parent))
 
     def difference(self, refs: Sequence[ModelRef], keys: frozenset[str] | None, at: Indices) -> str:
         """How the first two models that cannot go together differ, in words; empty when all can.
@@ -39,10 +47,10 @@ class Shapes:
             keys: the facts that must agree; None is all that both sources know.
             at: the point of the sweeps of what uses the models.
         """
-        first, *rest = refs
-        for other in rest:
-            for a in self.origins(first.name):
-                for b in self.origins(other.name):
+        for other in refs[1:]:
+            first = refs[0]
+            for a in self._of(first.name):
+                for b in self._of(other.name):
                     if a.source == b.source or not agree(a.at, b.at, at):
                         continue  # descendants of one source stand on the same point of its sweeps
                     differing = _differing(a.facts, b.facts, keys)
@@ -50,35 +58,27 @@ class Shapes:
                         return f"{first} and {other}: {differing}"
         return ""
 
-    def origins(self, name: str) -> list[Origin]:
-        """Every source of a model; several where `from` or the source's shapes are swept."""
+    def _of(self, name: str) -> list[Origin]:
+        """Every source of a model; several where `from` or the shapes of the source are swept."""
         if name not in self._origins:
             self._origins[name] = []  # what descends from itself has no origin
-            declaration = self._models.get(name)
-            if declaration is not None:
-                self._origins[name] = _distinct(self._find(declaration))
+            self._origins[name] = _distinct([*self._own(name), *self._inherited(name)])
         return self._origins[name]
 
-    def _find(self, declaration: Declaration[ModelVariant]) -> Iterable[Origin]:
-        parents = {variant.parent.name if variant.parent else None for variant in declaration.variants.values()}
-        facts = [self.facts(variant.source) for variant in declaration.variants.values() if variant.source]
-        same = len(parents) == 1 and all(other == facts[0] for other in facts)
-        for point, variant in declaration.variants.items():
-            own: Indices = {} if same else dict(zip((axis.name for axis in declaration.axes), point, strict=True))
-            if variant.source is not None:
-                yield Origin(declaration.name, own, self.facts(variant.source))
-            elif variant.parent is not None:
-                for origin in self.origins(variant.parent.name):
-                    if agree(own, origin.at):
-                        yield Origin(origin.source, {**origin.at, **own}, origin.facts)
-            if same:
-                break
+    def _own(self, name: str) -> list[Origin]:
+        origins = self._sources.get(name, [])
+        if all(origin.facts == origins[0].facts for origin in origins):  # its sweeps do not change the shapes
+            return [Origin(name, {}, origin.facts) for origin in origins[:1]]
+        return origins
 
-    def facts(self, source: ModelSource) -> Mapping[str, Any]:
-        """Raises: whatever the plugin's `architecture` raises."""
-        if id(source) not in self._facts:
-            self._facts[id(source)] = dict(source.architecture() or {})
-        return self._facts[id(source)]
+    def _inherited(self, name: str) -> Iterator[Origin]:
+        points = self._points.get(name, [])
+        if len(self.parents.get(name, ())) == 1:  # nor do the sweeps of training
+            points = [({}, points[0][1])]
+        for at, parent in points:
+            for origin in self._of(parent):
+                if agree(at, origin.at):
+                    yield Origin(origin.source, {**origin.at, **at}, origin.facts)
 
 
 def _distinct(origins: Iterable[Origin]) -> list[Origin]:

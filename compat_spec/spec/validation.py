@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from compat_spec import registry
@@ -68,22 +70,38 @@ def find_class(namespace: str, use: str, place: Place, where: str, problems: Pro
 
 def make(
     cls: type[Component], use: str, params: Node, setting: Setting, folder: Path, problems: Problems
-) -> Component | None:
-    """The component with its parameters validated, or None with the reasons in `problems`.
+) -> tuple[Component | None, dict[str, Any]]:
+    """The component with its parameters validated, and its fields.
+
+    A component with mistakes is None; they are in `problems`, and the fields are those that are right by themselves.
+    With mistakes in its sweeps it is None too, and they are not reported again.
 
     Args:
         folder: where the spec lies; validators find it as `info.context["folder"]`.
     """
+    plain = params.plain()
+    tainted = any(place in setting.ignored for place in params.places())
     truths = dict(_truths_for_numbers(cls, params))
     for key, node in truths.items():
         problems.add(node.place, f"{setting.where}.{key}", f"{node.in_words()} does not fit", "expected a number")
     with problems.of_plugin(use, setting.place, setting.where):
         try:
-            component = cls.model_validate(params.plain(), context={"folder": folder})
-            return None if truths else component
+            component = cls.model_validate(plain, context={"folder": folder})
+            return None if truths or tainted else component, dict(component)
         except ValidationError as error:
-            _explain(error.errors(include_url=False), cls, use, params, setting, problems)
-    return None
+            errors = error.errors(include_url=False)
+            if tainted:  # whether its parameters go together cannot be known
+                errors = [error for error in errors if error["loc"]]
+            _explain(errors, cls, use, params, setting, problems)
+    return None, dict(_right_by_themselves(cls, plain))
+
+
+def _right_by_themselves(cls: type[Component], plain: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, field in cls.model_fields.items():
+        if key in plain:
+            with suppress(Exception):  # what is wrong with it has been reported
+                adapter: TypeAdapter[Any] = TypeAdapter(field.annotation)  # type: ignore[arg-type]
+                yield key, adapter.validate_python(plain[key])
 
 
 def _truths_for_numbers(cls: type[Component], params: Node) -> Iterator[tuple[str, Node]]:
@@ -239,8 +257,10 @@ def _entries(count: int) -> str:
 
 
 def _description(cls: type[Component], name: str) -> str:
+    """The first clause of what a field says of itself."""
     field = cls.model_fields.get(name)
-    return (field.description or "").rstrip(".") if field else ""
+    clause = re.split(r"[.:;]( |$)", (field.description or "") if field else "", maxsplit=1)[0]
+    return clause[:1].lower() + clause[1:]
 
 
 def _fields_at(cls: type[BaseModel], path: tuple[str, ...]) -> list[str]:

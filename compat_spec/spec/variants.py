@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar, cast
 
 from compat_spec.components import Merge, ModelSource, Task
@@ -11,131 +11,117 @@ from compat_spec.spec.metrics import Metrics
 from compat_spec.spec.problems import Problems
 from compat_spec.spec.references import References, beside
 from compat_spec.spec.shapes import Shapes
-from compat_spec.spec.spec import Declaration, MergeVariant, MetricVariant, ModelVariant, Point, TaskVariant
+from compat_spec.spec.spec import Declaration, MergeVariant, MetricVariant, ModelRef, ModelVariant, Point, TaskVariant
+from compat_spec.spec.yaml_nodes import Node
 
 V = TypeVar("V")
 
 
 class Variants:
-    """Makes the declarations of a spec. A draft with a mistake is reported, marked as broken and left out."""
+    """Makes the declarations of a spec. What has mistakes is left out; they are in `problems`."""
 
     def __init__(self, drafts: Drafts, problems: Problems) -> None:
         self._drafts = drafts
         self._problems = problems
         self._references = References(drafts, problems)
+        self._silent = References(drafts, Problems())
+        self._shapes = Shapes()
         self.tasks: Mapping[str, Declaration[TaskVariant]] = self._declarations("tasks", self._task)
         self.models: Mapping[str, Declaration[ModelVariant]] = self._declarations("models", self._model)
-        self._check_cycles()
-        self._shapes = Shapes(self.models)
-        self._check_architectures()
+        self._check_circles()
         self.merges: Mapping[str, Declaration[MergeVariant]] = self._declarations("merges", self._merge)
         metrics = Metrics(self._references, self._shapes, problems)
         self.metrics: Mapping[str, Declaration[MetricVariant]] = self._declarations("metrics", metrics.variant)
 
     def _declarations(self, section: str, make: Callable[[Draft, Point, Part], V | None]) -> dict[str, Declaration[V]]:
-        declarations = {}
-        for name, draft in self._drafts.section(section).items():
-            variants = {}
-            for point, part in draft.parts.items():
-                variant = make(draft, point, part)
-                if variant is None:
-                    draft.broken = True
-                else:
-                    variants[point] = variant
-            if not draft.broken:
-                declarations[name] = Declaration(name, tuple(draft.axes), variants)
-        return declarations
+        return {
+            name: Declaration(
+                name,
+                tuple(draft.axes),
+                {point: made for point, part in draft.parts.items() if (made := make(draft, point, part)) is not None},
+            )
+            for name, draft in self._drafts.section(section).items()
+        }
 
     # ------------------------------------------------------------------------------------------- tasks and models
 
     def _task(self, draft: Draft, _point: Point, part: Part) -> TaskVariant | None:
-        assert part.use is not None
-        return TaskVariant(part.use, cast("Task", part.component)) if self._names_exist(draft, part) else None
+        self._check_names(draft, part)
+        if part.use is None or part.component is None:
+            return None
+        return TaskVariant(part.use, cast("Task", part.component))
 
-    def _model(self, draft: Draft, _point: Point, part: Part) -> ModelVariant | None:
-        good = self._names_exist(draft, part)
+    def _model(self, draft: Draft, point: Point, part: Part) -> ModelVariant | None:
+        self._check_names(draft, part)
         origin = part.node.mapping.get("from")
-        if origin is None:
-            source = cast("ModelSource", part.component)
-            return ModelVariant(part.use, source, None, part.trainer_use, part.trainer) if good else None
-        where = f"{draft.where}.from"
-        if not isinstance(origin.value, str):
-            self._problems.add(origin.place, where, f"{origin.in_words()} does not fit", "expected the name of a model")
+        if origin is not None:
+            parent = self._parent(draft, origin)
+            if parent is not None:
+                self._shapes.add_descendant(draft.name, draft.indices(point), parent.name)
+            return ModelVariant(None, None, parent, part.trainer_use, part.trainer)
+        if part.use is None or part.component is None:
             return None
-        parent = self._references.model(origin.value, origin.place, where)
-        if parent is None or not good:
-            return None
-        return ModelVariant(None, None, parent, part.trainer_use, part.trainer)
+        source = cast("ModelSource", part.component)
+        with self._problems.of_plugin(part.use, part.node.mapping["use"].place, draft.where):
+            self._shapes.add_source(draft.name, draft.indices(point), source.architecture())
+        return ModelVariant(part.use, source, None, part.trainer_use, part.trainer)
 
-    def _check_cycles(self) -> None:
+    def _parent(self, draft: Draft, origin: Node) -> ModelRef | None:
+        where = f"{draft.where}.from"
+        if isinstance(origin.value, str):
+            return self._references.model(origin.value, origin.place, where)
+        self._problems.add(origin.place, where, f"{origin.in_words()} does not fit", "expected the name of a model")
+        return None
+
+    def _check_circles(self) -> None:
         """Report each circle once, where the first of its models stands."""
-        parents = {
-            name: [variant.parent.name for variant in declaration.variants.values() if variant.parent]
-            for name, declaration in self.models.items()
-        }
-        for start in parents:
-            draft = self._references.models[start]
-            circle = None if draft.broken else _circle(start, parents)
+        reported: set[str] = set()
+        for start, draft in self._references.models.items():
+            circle = None if start in reported else _circle(start, self._shapes.parents)
             if circle is not None:
                 way = " → ".join([*circle, start])
                 place = draft.node.mapping["from"].place
                 self._problems.add(place, f"{draft.where}.from", f"{start} descends from itself: {way}")
-                for name in circle:
-                    self._references.models[name].broken = True
-
-    def _check_architectures(self) -> None:
-        """Ask every source for its shapes, for that may fail: a folder without a config."""
-        for name, declaration in self.models.items():
-            draft = self._references.models[name]
-            for variant in declaration.variants.values():
-                if variant.source is not None and not draft.broken:
-                    use = draft.node.mapping["use"]
-                    with self._problems.of_plugin(str(use.value), use.place, draft.where) as attempt:
-                        self._shapes.facts(variant.source)
-                    draft.broken = attempt.failed
+                reported.update(circle)
 
     # -------------------------------------------------------------------------------------------------- merges
 
     def _merge(self, draft: Draft, point: Point, part: Part) -> MergeVariant | None:
-        merge = cast("Merge", part.component)
-        assert part.use is not None
-        if not self._names_exist(draft, part):
+        self._check_names(draft, part)
+        if part.use is None or part.cls is None:
             return None
-        others = {
-            name: ref
-            for name in beside(merge, "models", merge.models)
-            if (ref := self._references.model(name, draft.place, draft.where))
-        }
-        named = [self._references.model(name, draft.place, draft.where) for name in merge.models]
-        experts = [ref for ref in named if ref is not None]
+        names = part.fields.get("models", ())
+        experts = [ref for name in names if (ref := self._model_of(draft, name))]
+        others = {name: ref for name in beside(part.fields, "models") if (ref := self._model_of(draft, name))}
         at = part.node.mapping.get("at")
-        if at is not None:
-            moved = self._references.at(experts, at, f"{draft.where}.at")
-            if moved is None:
-                return None
-            experts = moved
-        difference = self._shapes.difference([*experts, *others.values()], merge.compares, draft.indices(point))
+        if at is not None and names and len(experts) == len(names):
+            experts = self._references.at(experts, at, f"{draft.where}.at")
+        compares = cast("type[Merge]", part.cls).compares
+        difference = self._shapes.difference([*experts, *others.values()], compares, draft.indices(point))
         if difference:
             listed = part.node.mapping.get("models", part.node)
             what = f"{part.use} cannot combine {difference}"
             self._problems.add(listed.place, f"{draft.where}.models", what, "the models must have the same shapes")
+        if part.component is None:
             return None
+        merge = cast("Merge", part.component)
         return MergeVariant(part.use, merge, tuple(experts), others, part.trainer_use, part.trainer)
+
+    def _model_of(self, draft: Draft, name: str) -> ModelRef | None:
+        """A model that a merge names; what is wrong with it has been reported by `_check_names`."""
+        return self._silent.model(name, draft.place, draft.where)
 
     # ------------------------------------------------------------------------------------------------- helpers
 
-    def _names_exist(self, draft: Draft, part: Part) -> bool:
-        """Whether the tasks and models that the plugins of a part name exist and have no mistakes."""
-        good = True
-        if part.component is not None:
-            good = self._references.check_names(part.component, part.node, draft.place, draft.where)
-        if part.trainer is not None:
-            train = part.node.mapping["train"]
-            good = self._references.check_names(part.trainer, train, train.place, f"{draft.where}.train") and good
-        return good
+    def _check_names(self, draft: Draft, part: Part) -> None:
+        """Check the tasks and models that the plugins of a part name."""
+        self._references.check_names(part.fields, part.node, draft.place, draft.where)
+        train = part.node.mapping.get("train")
+        if train is not None and part.trainer_fields:
+            self._references.check_names(part.trainer_fields, train, train.place, f"{draft.where}.train")
 
 
-def _circle(start: str, parents: Mapping[str, list[str]]) -> list[str] | None:
+def _circle(start: str, parents: Mapping[str, Collection[str]]) -> list[str] | None:
     """The way from a model to itself, along its ancestors."""
     ways = [[start]]
     seen = set()

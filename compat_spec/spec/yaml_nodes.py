@@ -7,7 +7,7 @@ Scalars follow the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-cor
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -51,6 +51,12 @@ class Node:
     def place_of(self, key: str) -> Place:
         """Where a key stands, or the mapping itself when it lacks the key."""
         return self.key_places.get(key, self.place)
+
+    def places(self) -> Iterator[Place]:
+        """Where it and everything in it stands."""
+        yield self.place
+        for inner in (*self.mapping.values(), *self.items):
+            yield from inner.places()
 
     def without(self, *keys: str) -> Node:
         return Node({key: node for key, node in self.mapping.items() if key not in keys}, self.place, self.key_places)
