@@ -1,4 +1,4 @@
-"""A network as every component sees it: a causal language model with its tokenizer, read from or written to a folder."""
+"""A network as every component sees it: a causal language model with its tokenizer, in memory and in folders."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     """Open the tokenizer of a folder. No code from the folder runs."""
     opener: Any = AutoTokenizer
     if _tokenizer_class(folder) in _GENERAL_TOKENIZERS:
-        # beside the config of some models (qwen2), AutoTokenizer would put that model's own rules in place of the file's
+        # beside the config of some models (qwen2), AutoTokenizer puts that model's own rules in place of the file's
         opener = PreTrainedTokenizerFast
     tokenizer: Tokenizer = opener.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     return tokenizer
