@@ -35,8 +35,9 @@ def query(
 ) -> None:
     """Ask the results a question in SQL. Nothing is ever changed.
 
-    The views accuracy, loss, perplexity, answers, cka, routing, leaderboard and critical_steps show the newest run of
-    each experiment, with a column for each swept parameter; all_scores and all_similarities show every run.
+    The views show the newest run of each experiment, with a column for each swept
+    parameter: accuracy, loss, perplexity, answers, cka, routing, leaderboard and
+    critical_steps. Every run is in all_scores and all_similarities.
 
     Example: [bold]compat query "SELECT merge, avg(value) AS loss FROM loss GROUP BY merge ORDER BY loss"[/bold]
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from compat_spec.results import Run
 
 STYLES = {"running": "cyan", "finished": "", "failed": "red", "interrupted": "yellow", "died": "yellow"}
+COUNTS = ("computed", "reused", "failed")
 WIDE = 10_000
+ROOMY = 100
+"""From this width on, a terminal shows dates besides how long ago."""
 
 
 def runs(
@@ -36,24 +40,25 @@ def runs(
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = WIDE  # whoever reads a pipe wants whole lines
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("run", "experiment", "status", "started", "ago", "computed", "reused", "failed", "took", "device"):
-        number = column in ("computed", "reused", "failed")
-        table.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=column == "run")
+    columns: dict[str, Callable[[Run], str]] = {
+        "run": lambda run: run.id,
+        "experiment": lambda run: run.experiment,
+        "status": lambda run: run.status,
+        "started": started,
+        "ago": ago,
+        "computed": lambda run: str(run.steps.get("computed", 0)),
+        "reused": lambda run: str(run.steps.get("reused", 0)),
+        "failed": lambda run: str(run.steps.get("failed", 0)),
+        "took": lambda run: "" if run.seconds is None else time_in_words(run.seconds),
+        "device": lambda run: run.device,
+    }
+    if console.width < ROOMY:
+        del columns["started"]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in COUNTS else "left", overflow="fold")
     for run in found:
-        counts = [str(run.steps.get(status, 0)) for status in ("computed", "reused", "failed")]
-        took = "" if run.seconds is None else time_in_words(run.seconds)
-        table.add_row(
-            run.id,
-            run.experiment,
-            run.status,
-            started(run),
-            ago(run),
-            *counts,
-            took,
-            run.device,
-            style=STYLES[run.status],
-        )
+        table.add_row(*(text(run) for text in columns.values()), style=STYLES[run.status])
     console.print(table)
 
 
@@ -63,5 +68,6 @@ def started(run: Run) -> str:
 
 
 def ago(run: Run) -> str:
-    """How long ago it started, in its largest unit."""
-    return time_in_words(max(0.0, (datetime.now(UTC) - run.started).total_seconds()))
+    """How long ago it started, in the largest unit: `3 min`."""
+    words = time_in_words(max(0.0, (datetime.now(UTC) - run.started).total_seconds()))
+    return " ".join(words.split()[:2])

@@ -87,8 +87,7 @@ def closing_table(results: Results, run_id: str) -> RenderableType:
     targets = _targets(means)
     if not targets:
         return Text("No scores: the run measured nothing.")
-    tables = [_table(task, split, of_target) for (task, split), of_target in targets.items()]
-    return Group(*(part for table in tables for part in (Text(""), table)))
+    return Group(*(part for target, of_target in targets.items() for part in _ranking(*target, of_target)))
 
 
 def hint(results: str) -> str:
@@ -124,26 +123,22 @@ def _targets(means: Sequence[SeedMean]) -> dict[tuple[str, str], list[SeedMean]]
     return dict([item for item in by_target.items() if crowd(item[1]) == most][:MOST_TABLES])
 
 
-def _table(task: str, split: str, means: Sequence[SeedMean]) -> Table:
+def _ranking(task: str, split: str, means: Sequence[SeedMean]) -> tuple[Text, Table]:
+    """A heading, and the standings."""
     present = list(dict.fromkeys(mean.quantity for mean in means))
     quantities = [name for name in QUANTITIES if name in present] + [name for name in present if name not in QUANTITIES]
     rows = standings(means, quantities[0])
     seeds = len({mean.seed for mean in means})
     spread = f"mean ± standard error over {seeds} seeds" if seeds > 1 else "one seed"
-    title = f"On {task} ({split} split), best {quantities[0]} first, {spread}"
-    table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left", title_style="")
-    for name in ("model", "role"):
-        table.add_column(name, overflow="fold", no_wrap=name == "role")
-    for quantity in quantities:
-        table.add_column(quantity, no_wrap=True)
-    if any(row.where() for row in rows):
-        table.add_column("where", overflow="fold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("model", "role", *quantities, "where"):
+        table.add_column(name, overflow="fold", no_wrap=name not in ("model", "where"))
     for row in rows:
         cells = [str(row.best.estimate(quantity) or "") for quantity in quantities]
-        lacking = row.best.seeds(quantities[0])
-        where = row.where() + (f" ({lacking} of {seeds} seeds)" if 0 < lacking < seeds else "")
-        table.add_row(row.model, row.role, *cells, *([where] if len(table.columns) > 2 + len(quantities) else []))
-    return table
+        own = row.best.seeds(quantities[0])
+        missing = f"{own} of {seeds} seeds" if 0 < own < seeds else ""
+        table.add_row(row.model, row.role, *cells, ", ".join(filter(None, (row.where(), missing))))
+    return Text(f"\nOn {task} ({split} split), best {quantities[0]} first, {spread}"), table
 
 
 def _standing(model: str, role: str, points: list[Point], quantity: str) -> Standing:

@@ -129,8 +129,10 @@ def _open_file(path: Path, *, create: bool) -> Results:
             raise ResultsError(f"cannot make {name}: there is no folder {path.parent}")
     elif not path.is_file():
         raise ResultsError(f"{name} is not a file")
+    elif create and not sqlite.may_write(path):
+        raise ResultsError(f"cannot write {name}: {sqlite.READ_ONLY}")
     reading = sqlite.reading_engine(path)
-    filled = path.exists() and sqlite.check_header(path)
+    filled = path.exists() and path.stat().st_size > 0
     if not filled and not create:
         raise ResultsError(f"{name} is empty; compat run fills it")
     with sqlite.explained(name):
@@ -145,6 +147,7 @@ def _open_file(path: Path, *, create: bool) -> Results:
         sqlite.use_wal(writing)
         with writing.begin() as connection:
             schema.bring_up_to_date(connection, name)
+        writing.dispose()  # until a run starts, the database is one whole file
     return Results(name, reading, writing)
 
 

@@ -1,4 +1,4 @@
-"""JSON as databases read it: canonical, and without the NaN and Infinity that are no JSON."""
+"""JSON as databases read it: without the NaN and Infinity that are no JSON."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 
 def dumps(value: Any) -> str:
-    """Canonical JSON: equal values give equal text. What JSON does not know becomes its text."""
-    return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """Compact JSON. What JSON does not know becomes its text."""
+    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _plain(value: Any) -> Any:

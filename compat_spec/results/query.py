@@ -23,6 +23,17 @@ REFUSED = {sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH, sqlite3.SQLITE_TRANSACT
 
 HARMLESS_PRAGMAS = {"table_info", "table_xinfo", "table_list", "index_list", "index_info", "foreign_key_list"}
 
+NOT_THE_QUERY = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_INTERRUPT,
+}
+"""Errors that no other query would avoid."""
+
 
 @contextmanager
 def answer(engine: Engine, name: str, sql: str, params: Sequence[Any]) -> Generator[Answer]:
@@ -61,16 +72,14 @@ def _mistake(connection: Connection, sql: str, error: Any) -> str | None:
         return text
     if (unknown := re.fullmatch(r"no such (table|column): (.+)", text)) is not None:
         return f"{text}{_advice(connection, sql, *unknown.groups())}"
-    match getattr(error, "sqlite_errorcode", None):
-        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_AUTH:
-            return "queries only read: write a SELECT; nothing has been changed"
-        case sqlite3.SQLITE_ERROR:
-            return text
-    if isinstance(error, sqlite3.ProgrammingError):
-        if "one statement" in text:
-            return "this is more than one statement: write one SELECT"
-        return text[:1].lower() + text[1:].rstrip(".")
-    return None
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if code in NOT_THE_QUERY:
+        return None
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_AUTH):
+        return "queries only read: write a SELECT; nothing has been changed"
+    if "one statement" in text:
+        return "this is more than one statement: write one SELECT"
+    return text[:1].lower() + text[1:].rstrip(".")
 
 
 def _advice(connection: Connection, sql: str, kind: str, unknown: str) -> str:

@@ -20,7 +20,7 @@ from compat_spec.results.plain_json import dumps
 BUSY_SECONDS = 30.0
 """How long to wait for another process that is writing."""
 
-HEADER = b"SQLite format 3\x00"
+READ_ONLY = "the file or its folder is read-only, or belongs to somebody else"
 
 
 def writing_engine(path: Path) -> Engine:
@@ -51,20 +51,13 @@ def use_wal(engine: Engine) -> None:
         connection.close()
 
 
-def check_header(path: Path) -> bool:
-    """Whether the file has anything in it.
+def may_write(path: Path) -> bool:
+    """Whether the file may be written, as far as its rights say.
 
-    Raises:
-        ResultsError: it has, and it is not SQLite's.
+    SQLite itself would find out at the first write only. And nobody but SQLite may open the file to try: when a process
+    closes a file, it loses the locks that its other connections hold on it.
     """
-    try:
-        with path.open("rb") as file:
-            header = file.read(len(HEADER))
-    except OSError as error:
-        raise ResultsError(f"cannot read {path}: {error.strerror}") from None
-    if header and header != HEADER:
-        raise ResultsError(f"{path} is not an SQLite database; name another file with --results")
-    return bool(header)
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 @contextmanager
@@ -73,17 +66,26 @@ def explained(name: str) -> Iterator[None]:
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
+        if _code(error) == sqlite3.SQLITE_INTERRUPT:
+            raise KeyboardInterrupt from None
         raise ResultsError(_explanation(name, error)) from error
 
 
-def _explanation(name: str, error: Exception) -> str:
-    original: Any = error.orig if isinstance(error, DBAPIError) else error
-    match getattr(original, "sqlite_errorcode", -1) & 0xFF:
+def _code(error: DBAPIError | sqlite3.Error) -> int:
+    original = error.orig if isinstance(error, DBAPIError) else error
+    return getattr(original, "sqlite_errorcode", -1) & 0xFF
+
+
+def _explanation(name: str, error: DBAPIError | sqlite3.Error) -> str:
+    original = error.orig if isinstance(error, DBAPIError) else error
+    match _code(error):
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return f"{name} is locked: another process has been writing to it for {BUSY_SECONDS:g} s; try again later"
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
-            return f"cannot write {name}: the file or its folder is read-only, or belongs to somebody else"
-        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return f"cannot write {name}: {READ_ONLY}"
+        case sqlite3.SQLITE_NOTADB:
+            return f"{name} is not an SQLite database; name another file with --results"
+        case sqlite3.SQLITE_CORRUPT:
             return f"{name} is damaged ({original}); move it away, and the next run makes a new one"
         case sqlite3.SQLITE_FULL:
             return f"cannot write {name}: the disk is full"
@@ -103,25 +105,26 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:
-    connection = _connect(path, _reading_mode(path))
-    connection.execute("PRAGMA query_only = ON")
+    """A connection that refuses to write.
+
+    In WAL mode SQLite puts two more files beside the database while it is open, and only a connection that might write
+    takes them away again; hence `query_only` instead of `mode=ro`. Where they cannot be put, nobody else writes either.
+    """
+    connection = _connect(path, "rw")
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("SELECT 1 FROM sqlite_master")
+    except sqlite3.Error as error:
+        connection.close()
+        read_only = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+        if not read_only or path.with_name(f"{path.name}-wal").exists():
+            raise
+        connection = _connect(path, "ro&immutable=1")
     try:
         connection.execute("SELECT sqrt(1)")
     except sqlite3.OperationalError:  # an SQLite without mathematics; `leaderboard` needs this one function
         connection.create_function("sqrt", 1, lambda x: None if x is None else x**0.5, deterministic=True)
     return connection
-
-
-def _reading_mode(path: Path) -> str:
-    """How to open a file in WAL mode for reading.
-
-    SQLite puts two more files beside it while it is open, and only a connection that might write takes them away
-    again: `query_only` is what keeps a reader from writing. Where they cannot be put, the file does not change either.
-    """
-    path = path.absolute()
-    if os.access(path.parent, os.W_OK):
-        return "rw" if os.access(path, os.W_OK) else "ro"
-    return "ro" if path.with_name(f"{path.name}-wal").exists() else "ro&immutable=1"
 
 
 def _patiently(action: Callable[[], Any]) -> None:

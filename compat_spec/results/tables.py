@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, DateTime, Double, ForeignKey, Index, Text, UniqueConstraint
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -17,7 +17,7 @@ Json = JSON().with_variant(JSONB(), "postgresql")
 
 
 class Base(DeclarativeBase):
-    type_annotation_map = {str: Text, dict[str, Any]: Json, list[str]: Json}  # noqa: RUF012
+    type_annotation_map = {str: Text, float: Double, dict[str, Any]: Json, list[str]: Json}  # noqa: RUF012
 
 
 class RunRecord(Base):
@@ -62,7 +62,7 @@ class StepRecord(Base):
     started: Mapped[datetime | None] = mapped_column(DateTime)
     error: Mapped[str | None]
     facts: Mapped[dict[str, Any]]
-    peak_bytes: Mapped[int | None]
+    peak_bytes: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class ModelRecord(Base):

@@ -150,7 +150,7 @@ def refresh(connection: Connection) -> None:
     }
     if connection.dialect.name == "sqlite":
         existing = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'view'")
-        if wanted.items() <= dict(existing.tuples().all()).items():
+        if wanted.items() <= {row.name: row.sql for row in existing}.items():
             return
     for name in reversed(wanted):
         connection.exec_driver_sql(f"DROP VIEW IF EXISTS {name}")

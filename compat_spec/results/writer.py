@@ -97,6 +97,7 @@ class RunWriter:
             "step_id": _find(steps, row.fingerprint, "step"),
             "model_id": _find(self._models, row.model, "model"),
             "task_id": _find(self._tasks, row.task, "task"),
+            "parameters": dict(sorted(row.parameters.items())),  # equal points are equal text, and group as one
             "value": _number(row.value),
         }
 
@@ -107,6 +108,7 @@ class RunWriter:
             "model_a_id": _find(self._models, row.model_a, "model"),
             "model_b_id": _find(self._models, row.model_b, "model"),
             "task_id": _find(self._tasks, row.task, "task"),
+            "parameters": dict(sorted(row.parameters.items())),  # equal points are equal text, and group as one
             "value": _number(row.value),
         }
 
@@ -140,7 +142,7 @@ def _insert(connection: Connection, record: type[Base], rows: list[dict[str, Any
 
 def _ids(connection: Connection, name: Any, key: Any, run: int) -> dict[str, int]:
     """The integer keys of what a run has, by name."""
-    return dict(connection.execute(select(name, key).where(key.class_.run_id == run)).tuples().all())
+    return {row[0]: row[1] for row in connection.execute(select(name, key).where(key.class_.run_id == run))}
 
 
 def _find(ids: Mapping[str, int], name: str, kind: str) -> int:

@@ -42,7 +42,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("label", sa.Text, nullable=False),
         sa.Column("status", sa.Text, nullable=False),
-        sa.Column("seconds", sa.Float),
+        sa.Column("seconds", sa.Double),
         sa.Column("device", sa.Text),
         sa.Column("started", sa.DateTime),
         sa.Column("error", sa.Text),
@@ -88,7 +88,7 @@ def upgrade() -> None:
         sa.Column("parameters", JSON, nullable=False),
         sa.Column("block", sa.Integer),
         sa.Column("expert", sa.Integer),
-        sa.Column("value", sa.Float),
+        sa.Column("value", sa.Double),
         sa.Column("n", sa.Integer),
     )
     op.create_index("scores_by_run", "scores", ["run_id", "quantity"])
@@ -109,7 +109,7 @@ def upgrade() -> None:
         sa.Column("layer_b", sa.Integer, nullable=False),
         sa.Column("seed", sa.Integer, nullable=False),
         sa.Column("parameters", JSON, nullable=False),
-        sa.Column("value", sa.Float),
+        sa.Column("value", sa.Double),
         sa.Column("n", sa.Integer),
     )
     op.create_index("similarities_by_run", "similarities", ["run_id", "quantity"])
