@@ -70,7 +70,16 @@ def similarity(layer_a: int, layer_b: int, value: float, *, steps: tuple[int, in
 def start(results: Results, *arguments: Any, **keywords: Any) -> RunWriter:
     """A run with one step, `MEASURED`."""
     writer = results.start_run(info(*arguments, **keywords))
-    writer.step(StepRow(fingerprint=MEASURED, kind="measure", label="loss of average", status="computed", seconds=1.5))
+    writer.step(
+        StepRow(
+            fingerprint=MEASURED,
+            kind="measure",
+            label="loss of average",
+            status="computed",
+            seconds=1.5,
+            peak_bytes=10**6,
+        )
+    )
     return writer
 
 
