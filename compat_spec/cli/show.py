@@ -39,7 +39,7 @@ def show(
     if spec:
         typer.echo(found.spec_text, nl=not found.spec_text.endswith("\n"))
         return
-    console = Console(highlight=False, markup=False, soft_wrap=False)
+    console = Console(highlight=False, markup=False)
     _show_header(console, found)
     _show_parts(console, opened, found)
     console.print(closing_table(opened, found.id))

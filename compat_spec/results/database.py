@@ -38,7 +38,10 @@ def open_results(where: str | Path, *, create: bool) -> Results:
         if not url.database or url.database == ":memory:":
             raise ResultsError("results need a file: sqlite:///results.db")
         where = url.database
-    return _open_file(Path(where), create=create)
+    try:
+        return _open_file(str(where), Path(where).absolute(), create=create)
+    except OSError as error:
+        raise ResultsError(f"cannot open {where}: {error.strerror}") from None
 
 
 class Results:
@@ -118,14 +121,13 @@ class Results:
             yield connection
 
 
-def _open_file(path: Path, *, create: bool) -> Results:
-    name = str(path)
+def _open_file(name: str, path: Path, *, create: bool) -> Results:
     if path.is_dir():
         raise ResultsError(f"{name} is a folder; name a file with --results")
     if not path.exists():
         if not create:
             raise ResultsError(f"there is no {name}; compat run makes it, --results names another")
-        if not path.absolute().parent.is_dir():
+        if not path.parent.is_dir():
             raise ResultsError(f"cannot make {name}: there is no folder {path.parent}")
     elif not path.is_file():
         raise ResultsError(f"{name} is not a file")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any
 
 
@@ -19,8 +20,10 @@ def _plain(value: Any) -> Any:
             return {str(key): _plain(inner) for key, inner in value.items()}
         case list() | tuple() | set() | frozenset():
             return [_plain(inner) for inner in value]
-        case float():
-            return float(value) if math.isfinite(value) else str(value)
-        case bool() | int() | str() | None:
+        case bool() | str() | None:
             return value
+        case Integral():  # of numpy, too
+            return int(value)
+        case Real():
+            return float(value) if math.isfinite(value) else str(float(value))
     return str(value)

@@ -81,8 +81,10 @@ def _explanation(name: str, error: DBAPIError | sqlite3.Error) -> str:
     match _code(error):
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return f"{name} is locked: another process has been writing to it for {BUSY_SECONDS:g} s; try again later"
-        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+        case sqlite3.SQLITE_READONLY:
             return f"cannot write {name}: {READ_ONLY}"
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            return f"cannot open {name}: {READ_ONLY}"
         case sqlite3.SQLITE_NOTADB:
             return f"{name} is not an SQLite database; name another file with --results"
         case sqlite3.SQLITE_CORRUPT:
@@ -94,7 +96,7 @@ def _explanation(name: str, error: DBAPIError | sqlite3.Error) -> str:
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
+        f"{path.as_uri()}?mode={mode}",
         uri=True,
         timeout=BUSY_SECONDS,
         isolation_level=None,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sqlite3
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -22,7 +24,7 @@ from sqlalchemy import create_engine
 from compat_spec.results import ResultsError, open_results, sqlite
 from compat_spec.results.schema import VERSION_TABLE, VERSIONS
 from compat_spec.results.tables import Base
-from tests.results.made_up import record, score
+from tests.results.made_up import record, score, start
 
 
 def execute(path: Path, *statements: str) -> None:
@@ -185,11 +187,39 @@ def test_a_read_only_folder_cannot_be_written_but_read(as_somebody: Path) -> Non
     content = path.read_bytes()
     as_somebody.chmod(0o555)
     for name in ("results.db", "new.db"):
-        with pytest.raises(ResultsError, match=r"cannot write .*read-only"):
+        with pytest.raises(ResultsError, match=r"cannot (open|write) .*read-only"):
             open_results(as_somebody / name, create=True)
     assert open_results(path, create=False).query("SELECT value FROM loss").rows == [(3.0,)]
     assert path.read_bytes() == content
     assert [entry.name for entry in as_somebody.iterdir()] == ["results.db"]
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_folder_that_is_closed_to_us(as_somebody: Path, create: bool) -> None:
+    closed = as_somebody / "closed"
+    closed.mkdir(0o000)
+    with pytest.raises(ResultsError, match="cannot open"):
+        open_results(closed / "results.db", create=create)
+
+
+def test_opening_again_does_not_take_the_lock_away(tmp_path: Path) -> None:
+    path = tmp_path / "results.db"
+    writer = start(open_results(path, create=True))  # keeps a connection, and with it a lock, until it has finished
+    open_results(path, create=False).runs()
+    open_results(path, create=True)
+    other = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('PRAGMA journal_mode = DELETE')"
+    done = subprocess.run([sys.executable, "-c", other, str(path)], capture_output=True, text=True)
+    assert "locked" in done.stderr
+    writer.finish("finished")
+
+
+def test_a_relative_path_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    results = open_results("results.db", create=True)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    record(results, [score("average", 3.0)])
+    assert results.query("SELECT value FROM loss").rows == [(3.0,)]
 
 
 def open_and_write(path: Path, barrier: Barrier, number: int) -> None:
