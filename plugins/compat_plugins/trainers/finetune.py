@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, PositiveFloat, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from compat_spec.components import TaskName, Trainer, TrainingSession
 from compat_spec.errors import CompatError
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from compat_spec.nn.data import EncodedSplit
     from compat_spec.nn.network import Network
 
-Shares = dict[TaskName, PositiveFloat]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Shares = dict[TaskName, Positive]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -33,7 +34,7 @@ class Finetune(Trainer):
         train: {on: math, steps: 400, save_at: [25, 100], update: mlp, batch_size: 8, context: 128}
     """
 
-    on: TaskName | Shares = Field(
+    on: TaskName | Annotated[Shares, Field(min_length=1)] = Field(
         description="The task to train on, or several with weights: {math: 1, code: 3} takes a quarter of the windows "
         "from math."
     )
@@ -43,9 +44,8 @@ class Finetune(Trainer):
         "half of the windows from docs and the rest from `on`.",
     )
     steps: int | None = Field(default=None, ge=1, description="How many times to move the parameters.")
-    epochs: float | None = Field(
+    epochs: Positive | None = Field(
         default=None,
-        gt=0,
         description="Instead of `steps`: how often to go over the tasks of `on`; once is as many windows as hold "
         "their tokens. Windows are drawn at random all the same.",
     )
@@ -59,20 +59,23 @@ class Finetune(Trainer):
     optimizer: Literal["adamw", "muon"] = Field(
         default="adamw", description="`muon` trains the matrices inside the blocks by Muon, and the rest by AdamW."
     )
-    lr: float = Field(default=1e-3, gt=0, description="The learning rate of AdamW.")
+    lr: Positive = Field(default=1e-3, description="The learning rate of AdamW.")
     betas: tuple[Beta, Beta] = Field(default=(0.9, 0.95), description="The betas of AdamW.")
-    muon_lr: float = Field(default=0.02, gt=0, description="The learning rate of Muon.")
+    muon_lr: Positive = Field(default=0.02, description="The learning rate of Muon.")
     momentum: float = Field(default=0.95, ge=0, lt=1, description="The momentum of Muon.")
     weight_decay: float = Field(
-        default=0.1, ge=0, description="The decoupled weight decay of matrices; biases and norms do not decay."
+        default=0.1,
+        ge=0,
+        allow_inf_nan=False,
+        description="The decoupled weight decay of matrices; biases and norms do not decay.",
     )
     schedule: Literal["cosine", "constant"] = Field(
         default="cosine", description="How the learning rates change after the warm-up."
     )
     final: float = Field(default=0.1, ge=0, le=1, description="The share of the learning rates that a cosine ends at.")
     warmup: int = Field(default=10, ge=0, description="Steps over which the learning rates rise.")
-    clip: float | None = Field(
-        default=1.0, gt=0, description="The largest norm of the gradient of all parameters together; null for none."
+    clip: Positive | None = Field(
+        default=1.0, description="The largest norm of the gradient of all parameters together; null for none."
     )
     update: str = Field(
         default="all",
