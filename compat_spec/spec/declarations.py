@@ -113,6 +113,7 @@ def read_declarations(document: Node, folder: Path, problems: Problems) -> Draft
     """
     drafts = {(draft.section, draft.name): draft for draft in _declared(document, problems)}
     sweeps = find_sweeps({key: draft.node for key, draft in drafts.items()}, problems)
+    problems.mute(sweeps.broken)
     axes = axes_of(sweeps.found)
     for key, draft in drafts.items():
         own = axes.get(key, [])
@@ -121,7 +122,7 @@ def read_declarations(document: Node, folder: Path, problems: Problems) -> Draft
         if count > MAX_POINTS:
             what = f"the sweeps span {count:,} points"
             problems.add(draft.place, draft.where, what, f"at most {MAX_POINTS:,} in one declaration")
-        reader = _Reader(draft, folder, sweeps.broken, problems)
+        reader = _Reader(draft, folder, problems)
         if isinstance(draft.node.value, dict):
             points = islice(expand(draft.node, own), MAX_POINTS if count <= MAX_POINTS else 1)
             draft.parts = {point: reader.read(node) for point, node in points}
@@ -157,10 +158,9 @@ def _declared(document: Node, problems: Problems) -> Iterator[Draft]:
 class _Reader:
     """Reads one declaration at each of its points."""
 
-    def __init__(self, draft: Draft, folder: Path, ignored: set[Place], problems: Problems) -> None:
+    def __init__(self, draft: Draft, folder: Path, problems: Problems) -> None:
         self._draft = draft
         self._folder = folder
-        self._ignored = ignored
         self._problems = problems
 
     def read(self, node: Node) -> Part:
@@ -188,7 +188,7 @@ class _Reader:
             return None
         if use is None:
             what = "needs `use` or `from`" if draft.section == "models" else "needs `use`"
-            self._report(draft.place, draft.where, what, "`use` names the plugin")
+            self._report(draft.place, draft.where, what, "it names the plugin: {use: …}")
         return use
 
     def _descends(self, node: Node) -> bool:
@@ -206,7 +206,7 @@ class _Reader:
                 self._report(node.place_of(key), f"{draft.where}.{key}", what, advice)
 
     def _class(self, use: Node, namespace: str, where: str) -> type[Component] | None:
-        if use.place in self._ignored:
+        if self._problems.is_muted(use.place):
             return None
         if not isinstance(use.value, str):
             what = f"{use.in_words()} does not fit"
@@ -222,7 +222,7 @@ class _Reader:
         keys = [key for key in KEYS[draft.section] if key != "from"]
         if issubclass(cls, Metric):
             keys.remove("of" if issubclass(cls, PairMetric) else "between")
-        setting = Setting(draft.where, draft.place, keys, self._ignored)
+        setting = Setting(draft.where, draft.place, keys)
         name = str(use.value)
         component, fields = make(cls, name, part.node.without(*keys), setting, self._folder, self._problems)
         return replace(part, use=name, cls=cls, component=component, fields=fields)
@@ -249,7 +249,7 @@ class _Reader:
     def _with_trainer(self, part: Part, train: Node) -> Part:
         draft = self._draft
         where, place = f"{draft.where}.train", draft.node.place_of("train")
-        if train.place in self._ignored:
+        if self._problems.is_muted(train.place):
             return part
         if not isinstance(train.value, dict):
             what = f"{train.in_words()} does not fit"
@@ -260,7 +260,7 @@ class _Reader:
         if cls is None:
             return part
         name = str(use.value)
-        setting = Setting(where, place, ("use",), self._ignored)
+        setting = Setting(where, place, ("use",))
         trainer, fields = make(cls, name, train.without("use"), setting, self._folder, self._problems)
         part = replace(part, trainer_use=name, trainer_fields=fields)
         if not isinstance(trainer, Trainer):

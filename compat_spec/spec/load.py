@@ -96,8 +96,7 @@ def _seeds(document: Node, problems: Problems) -> tuple[int, ...]:
     if node is None:
         return (0,)
     if not node.items:
-        given = "an empty list" if node.value == [] else node.in_words()
-        problems.add(node.place, "seeds", f"{given} does not fit", "expected a list: [0, 1, 2]")
+        problems.add(node.place, "seeds", f"{node.in_words()} does not fit", "expected a list: [0, 1, 2]")
     seeds: list[int] = []
     for index, entry in enumerate(node.items):
         where = f"seeds.{index}"

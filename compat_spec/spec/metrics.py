@@ -106,7 +106,7 @@ class Metrics:
         for name, place, where in self._names(of, f"{draft.where}.of", "a model, a merge, a list of them, or `all`"):
             merge, _, step = name.partition("@")
             if merge not in self._references.merges:
-                ref = self._references.model(name, place, where)
+                ref = self._references.model(name, place, where, or_merge=True)
                 models += [ref] if ref else []
                 whole = whole and ref is not None
             elif step:
@@ -114,7 +114,7 @@ class Metrics:
                 self._problems.add(place, where, what, f"write {merge}; checkpoints of its experts: `at` of the merge")
             else:
                 merges.append(ModelRef(merge))
-        if at is None or not whole:
+        if at is None or not whole or not models + merges:
             return models + merges
         if not models:
             what = "`at` chooses checkpoints of models, and `of` names only merges"
@@ -148,7 +148,7 @@ class Metrics:
         """The names of a string or a list of strings, each with its place and path."""
         listed = isinstance(node.value, list)
         if listed and not node.items:
-            self._problems.add(node.place, where, "an empty list does not fit", f"expected {expected}")
+            self._problems.add(node.place, where, f"{node.in_words()} does not fit", f"expected {expected}")
         for index, entry in enumerate(node.items if listed else [node]):
             path = f"{where}.{index}" if listed else where
             if isinstance(entry.value, str) and entry.value:

@@ -65,9 +65,18 @@ class Problems:
 
     def __init__(self) -> None:
         self._found: dict[Problem, None] = {}
+        self._muted: set[Place] = set()
 
     def add(self, place: Place, where: str, what: str, advice: str = "") -> None:
-        self._found[Problem(place, where, what, advice)] = None
+        if place not in self._muted:
+            self._found[Problem(place, where, what, advice)] = None
+
+    def mute(self, places: Iterable[Place]) -> None:
+        """From now on say nothing of these places: what is wrong there is known, and the rest would follow from it."""
+        self._muted.update(places)
+
+    def is_muted(self, place: Place) -> bool:
+        return place in self._muted
 
     @contextmanager
     def of_plugin(self, use: str, place: Place, where: str) -> Iterator[Attempt]:

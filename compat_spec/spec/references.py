@@ -33,15 +33,23 @@ class References:
         self._unknown("tasks", name, place, where)
         return None
 
-    def model(self, written: str, place: Place, where: str) -> ModelRef | None:
-        """`math` or `math@100`; None when there is no such model or checkpoint."""
+    def model(self, written: str, place: Place, where: str, *, or_merge: bool = False) -> ModelRef | None:
+        """`math` or `math@100`; None when there is no such model or checkpoint.
+
+        Args:
+            or_merge: whether a merge would do as well, for the message.
+        """
         name, at, step = written.partition("@")
         if at and not re.fullmatch(r"[0-9]{1,18}", step):
             what = f"{written!r} is not a checkpoint"
             self.problems.add(place, where, what, f"a checkpoint is named by its step: {name}@100")
             return None
         if name not in self.models:
-            self._unknown("models", name, place, where)
+            if or_merge:
+                advice = nearest(name, [*self.models, *self.merges], "declared")
+                self.problems.add(place, where, f"no model or merge {name!r}", advice)
+            else:
+                self._unknown("models", name, place, where)
             return None
         draft = self.models[name]
         if not at:
@@ -109,7 +117,7 @@ class References:
     def step(self, node: Node, where: str) -> int | None:
         if isinstance(node.value, int) and not isinstance(node.value, bool) and node.value >= 0:
             return node.value
-        advice = "expected one step, or several points: {sweep: [50, 100]}"
+        advice = "expected a step, or a sweep over steps: {sweep: [50, 100]}"
         self.problems.add(node.place, where, f"{node.in_words()} does not fit", advice)
         return None
 

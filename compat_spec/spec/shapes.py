@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compat_spec.spec.axes import Indices, agree
+from compat_spec.spec.problems import enumerate_words
 from compat_spec.spec.spec import ModelRef
 
 TOKENS = frozenset({"tokenizer", "vocab_size"})
@@ -55,7 +56,7 @@ class Shapes:
                         continue  # descendants of one source stand on the same point of its sweeps
                     differing = _differing(a.facts, b.facts, keys)
                     if differing:
-                        return f"{first} and {other}: {differing}"
+                        return f"{first.name} and {other.name}: {differing}"
         return ""
 
     def _of(self, name: str) -> list[Origin]:
@@ -89,10 +90,13 @@ def _distinct(origins: Iterable[Origin]) -> list[Origin]:
 
 
 def _differing(a: Mapping[str, Any], b: Mapping[str, Any], keys: frozenset[str] | None) -> str:
-    compared = sorted((a.keys() & b.keys()) if keys is None else (a.keys() & b.keys() & keys))
-    return ", ".join(f"{key} is {_short(a[key])} and {_short(b[key])}" for key in compared if a[key] != b[key])
+    compared = (a.keys() & b.keys()) if keys is None else (a.keys() & b.keys() & keys)
+    differing = sorted(key for key in compared if a[key] != b[key])
+    short = [key for key in differing if _is_short(a[key]) and _is_short(b[key])]
+    words = [f"{key} is {a[key]} and {b[key]}" for key in short]
+    words += [f"{key} is not the same" for key in differing if key not in short]
+    return enumerate_words(words) if words else ""
 
 
-def _short(fact: Any) -> str:
-    text = str(fact)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+def _is_short(fact: Any) -> bool:
+    return isinstance(fact, str | int | float) and len(str(fact)) <= 40

@@ -43,13 +43,11 @@ class Setting:
         where: the dotted path.
         place: where its key stands, for what is wrong with it as a whole.
         keys: the keys that the engine takes there, besides the component's parameters.
-        ignored: places that have been reported already.
     """
 
     where: str
     place: Place
     keys: Collection[str]
-    ignored: Collection[Place]
 
 
 def find_class(namespace: str, use: str, place: Place, where: str, problems: Problems) -> type[Component] | None:
@@ -80,10 +78,15 @@ def make(
         folder: where the spec lies; validators find it as `info.context["folder"]`.
     """
     plain = params.plain()
-    tainted = any(place in setting.ignored for place in params.places())
+    tainted = any(problems.is_muted(place) for place in params.places())
     truths = dict(_truths_for_numbers(cls, params))
     for key, node in truths.items():
-        problems.add(node.place, f"{setting.where}.{key}", f"{node.in_words()} does not fit", "expected a number")
+        problems.add(
+            node.place,
+            f"{setting.where}.{key}",
+            f"{node.in_words()} does not fit",
+            "expected a number, not a truth value",
+        )
     with problems.of_plugin(use, setting.place, setting.where):
         try:
             component = cls.model_validate(plain, context={"folder": folder})
@@ -138,8 +141,6 @@ def _explain(
 ) -> None:
     unions: dict[tuple[str, ...], list[_Located]] = {}
     for located in (_locate(error, params) for error in errors):
-        if located.node.place in setting.ignored:
-            continue
         if located.union is None:
             _report(located, cls, use, setting, problems)
         else:
@@ -201,13 +202,15 @@ def _report(located: _Located, cls: type[Component], use: str, setting: Setting,
     last = str(error["loc"][-1]) if error["loc"] else ""
     whole = setting.place if not located.path else node.place
     match error["type"]:
+        case "missing" if last.isdecimal():
+            problems.add(whole, where, f"{node.in_words()} of {len(node.items)} does not fit", "expected more entries")
         case "missing":
             problems.add(whole, where, f"needs `{last}`", _description(cls, last) if not located.path else "")
         case "extra_forbidden":
             if located.path:
                 known, owner = _fields_at(cls, located.path), "known here"
             else:
-                known, owner = [*cls.model_fields, *setting.keys], f"a parameter of {use}"
+                known, owner = [*setting.keys, *cls.model_fields], f"a parameter of {use}"
             advice = nearest(last, known, "there are") if known else ""
             problems.add(node.place_of(last), f"{where}.{last}", f"{last!r} is not {owner}", advice)
         case "value_error" | "assertion_error":

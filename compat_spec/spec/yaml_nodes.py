@@ -75,7 +75,7 @@ class Node:
             case dict():
                 return "a mapping"
             case list():
-                return "a list"
+                return "a list" if self.value else "an empty list"
             case None:
                 return "nothing"
             case True | False:
