@@ -47,7 +47,7 @@ def answer(engine: Engine, name: str, sql: str, params: Sequence[Any]) -> Genera
         if isinstance(driver, sqlite3.Connection):
             driver.set_authorizer(_authorize)
             driver.set_progress_handler(lambda: 0, 100_000)  # Python notices Ctrl-C only when it is called
-        connection = connection.execution_options(postgresql_readonly=True, stream_results=True)
+        connection = connection.execution_options(postgresql_readonly=True, stream_results=True, no_parameters=True)
         try:
             result = connection.exec_driver_sql(sql, tuple(params) or None)
         except DBAPIError as error:

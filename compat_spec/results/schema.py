@@ -58,6 +58,7 @@ def bring_up_to_date(connection: Connection, name: str) -> None:
     Raises:
         ResultsError: as `version_of`.
     """
+    views.wait_for_others(connection)
     if version_of(connection, name) != VERSIONS[-1]:
         from alembic import command
         from alembic.config import Config

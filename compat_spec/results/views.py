@@ -143,6 +143,7 @@ def definitions(parameters: Iterable[str], dialect: str) -> dict[str, str]:
 
 def refresh(connection: Connection) -> None:
     """Make the views for the parameters that the runs of this database sweep; leave them when they are right."""
+    wait_for_others(connection)
     parameters = {name for names in connection.scalars(select(RunRecord.parameters)) for name in names}
     wanted = {
         name: f"CREATE VIEW {name} AS {body.strip()}"
@@ -152,10 +153,17 @@ def refresh(connection: Connection) -> None:
         existing = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'view'")
         if wanted.items() <= {row.name: row.sql for row in existing}.items():
             return
+    connection = connection.execution_options(no_parameters=True)  # a name may have a % in it
     for name in reversed(wanted):
         connection.exec_driver_sql(f"DROP VIEW IF EXISTS {name}")
     for statement in wanted.values():
         connection.exec_driver_sql(statement)
+
+
+def wait_for_others(connection: Connection) -> None:
+    """Let one process at a time change tables and views. In SQLite, the transaction has the only lock already."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('compat'))")
 
 
 def parameter_columns(parameters: Iterable[str]) -> dict[str, str]:
