@@ -62,7 +62,9 @@ def _check_keys(document: Node, problems: Problems) -> None:
     version = document.mapping.get("version")
     if version is not None and (isinstance(version.value, bool) or version.value != VERSION):
         problems.add(version.place, "version", f"{version.in_words()} does not fit", f"expected {VERSION}")
-    if not any(document.mapping[section].value for section in SECTIONS if section in document.mapping):
+    if not len(problems) and not any(
+        document.mapping[section].value for section in SECTIONS if section in document.mapping
+    ):
         advice = "declare `tasks`, `models`, `merges` and `metrics`"
         problems.add(document.place, "", "the spec declares nothing", advice)
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from compat_spec.spec.axes import Indices, agree
-from compat_spec.spec.problems import enumerate_words
 from compat_spec.spec.spec import ModelRef
 
 TOKENS = frozenset({"tokenizer", "vocab_size"})
@@ -95,7 +94,7 @@ def _differing(a: Mapping[str, Any], b: Mapping[str, Any], keys: frozenset[str] 
     short = [key for key in differing if _is_short(a[key]) and _is_short(b[key])]
     words = [f"{key} is {a[key]} and {b[key]}" for key in short]
     words += [f"{key} is not the same" for key in differing if key not in short]
-    return enumerate_words(words) if words else ""
+    return ", ".join(words)
 
 
 def _is_short(fact: Any) -> bool:

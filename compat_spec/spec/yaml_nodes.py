@@ -132,7 +132,9 @@ def read_file(path: Path, shown: str, rank: int, problems: Problems) -> Node | N
         return None
     if not isinstance(node.value, dict):
         what = f"the file holds {node.in_words()}, not a mapping"
-        problems.add(node.place, "", what, "a spec starts with a key such as `tasks:`")
+        colon = isinstance(node.value, str) and ":" in node.value
+        advice = "write a space after each `:`" if colon else "a spec starts with a key such as `tasks:`"
+        problems.add(node.place, "", what, advice)
         return None
     return node
 
@@ -225,9 +227,9 @@ class _Converter:
         if node in self._open:
             self._give_up(place, where, "an alias refers to the value that it stands in")
         if self._count > MAX_NODES:
-            self._give_up(place, where, f"written out, the aliases make more than {MAX_NODES:,} values")
+            self._give_up(place, "", f"written out, the aliases make more than {MAX_NODES:,} values")
         if len(self._open) > MAX_DEPTH:
-            self._give_up(place, where, f"values are nested more than {MAX_DEPTH} deep")
+            self._give_up(place, "", f"values are nested more than {MAX_DEPTH} deep")
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
         self._open.append(node)
         if isinstance(node, yaml.MappingNode) and kind == "map":

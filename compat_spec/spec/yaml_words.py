@@ -29,8 +29,8 @@ WORDS = (
     ),
     (r"found unexpected end of stream", "a quoted text that does not end", "close the quotes"),
     (r"found unexpected document separator", "a quoted text that does not end", "close the quotes"),
+    (r"but found '<stream end>'", "the file ends inside a list or a mapping", "close it with `]` or `}`"),
     (r"found undefined tag handle", "a tag (`!…`) that is not known", "quote text that starts with `!`"),
-    (r"unhashable|found unhashable key", "a key must be plain text", ""),
 )
 
 
@@ -51,8 +51,9 @@ def syntax_problems(error: yaml.MarkedYAMLError, text: str) -> Iterator[tuple[ya
         yield mark, f"a value cannot start with {character[1]}", "put it in quotes"
         return
     for pattern, what, advice in WORDS:
-        if re.search(pattern, problem):
-            yield mark, what, advice
+        if re.search(pattern, f"{error.context}: {problem}"):
+            unclosed = "does not end" in what
+            yield (error.context_mark if unclosed else None) or mark, what, advice
             return
     context = f" ({error.context})" if error.context else ""
     yield mark, f"this is not valid YAML: {problem}{context}", ""
