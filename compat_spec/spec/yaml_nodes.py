@@ -227,7 +227,8 @@ class _Converter:
         if node in self._open:
             self._give_up(place, where, "an alias refers to the value that it stands in")
         if self._count > MAX_NODES:
-            self._give_up(place, "", f"written out, the aliases make more than {MAX_NODES:,} values")
+            top = self._place_of(self._open[1].start_mark)
+            self._give_up(top, "", f"written out, the aliases make more than {MAX_NODES:,} values")
         if len(self._open) > MAX_DEPTH:
             self._give_up(place, "", f"values are nested more than {MAX_DEPTH} deep")
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
