@@ -84,16 +84,22 @@ def _checked(xs: list[Tensor], ys: list[Tensor]) -> tuple[list[Tensor], list[Ten
 def _centred(x: Tensor) -> Tensor:
     """Take the mean off each column; a column that is constant to rounding comes out exactly zero."""
     centred = x - x.mean(dim=0)
-    rounding = 16 * torch.finfo(x.dtype).eps * x.abs().amax(dim=0)
-    return torch.where(centred.abs().amax(dim=0) <= rounding, 0.0, centred)
+    rounding = 16 * torch.finfo(x.dtype).eps * _largest(x)
+    return torch.where(_largest(centred) <= rounding, 0.0, centred)
+
+
+def _largest(x: Tensor) -> Tensor:
+    """The largest magnitude of each column."""
+    largest: Tensor = torch.linalg.vector_norm(x, ord=torch.inf, dim=0)
+    return largest
 
 
 def _gram_is_cheaper(xs: Sequence[Tensor], ys: Sequence[Tensor]) -> bool:
-    """Whether n × n Gram matrices take fewer multiplications than width × width products, one for each pair."""
+    """Whether halves of n × n Gram matrices take fewer multiplications than width × width products of all pairs."""
     n = len(xs[0])
     widths_x, widths_y = [x.shape[1] for x in xs], [y.shape[1] for y in ys]
     in_features = n * (sum(widths_x) * sum(widths_y) + sum(w * w for w in widths_x + widths_y))
-    in_gram = n * n * (sum(widths_x) + sum(widths_y) + len(xs) * len(ys))
+    in_gram = n * n // 2 * (sum(widths_x) + sum(widths_y) + len(xs) * len(ys))
     return in_gram < in_features
 
 
@@ -104,18 +110,30 @@ def _feature_products(xs: Sequence[Tensor], ys: Sequence[Tensor]) -> tuple[Tenso
 
 
 def _gram_products(xs: Sequence[Tensor], ys: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """The same by ||X'Y||² = <XX', YY'>, some rows of all Gram matrices at a time."""
+    """The same by ||X'Y||² = <XX', YY'>, some rows of all Gram matrices at a time.
+
+    Of those rows only what lies on the diagonal or right of it: what lies right counts for its mirror image, too.
+    """
     n = len(xs[0])
     rows = max(1, _GRAM_ENTRIES // (n * max(len(xs), len(ys))))
     cross = xs[0].new_zeros(len(xs), len(ys))
     norms_x, norms_y = cross.new_zeros(len(xs)), cross.new_zeros(len(ys))
     for start in range(0, n, rows):
-        k = torch.stack([(x[start : start + rows] @ x.T).flatten() for x in xs])
-        l = torch.stack([(y[start : start + rows] @ y.T).flatten() for y in ys])  # noqa: E741
-        cross += k @ l.T
-        norms_x += k.square().sum(dim=1)
-        norms_y += l.square().sum(dim=1)
+        own, after = slice(start, start + rows), slice(start + rows, n)
+        for columns, times in ((own, 1), (after, 2)):
+            k, l = _gram_blocks(xs, own, columns), _gram_blocks(ys, own, columns)  # noqa: E741
+            cross += times * (k @ l.T)
+            norms_x += times * torch.linalg.vector_norm(k, dim=1).square()
+            norms_y += times * torch.linalg.vector_norm(l, dim=1).square()
     return cross, norms_x, norms_y
+
+
+def _gram_blocks(xs: Sequence[Tensor], rows: slice, columns: slice) -> Tensor:
+    """These rows and columns of each layer's Gram matrix, flattened: `[len(xs), rows * columns]`."""
+    blocks = xs[0].new_empty(len(xs), len(xs[0][rows]), len(xs[0][columns]))
+    for x, block in zip(xs, blocks, strict=True):
+        torch.mm(x[rows], x[columns].T, out=block)
+    return blocks.flatten(1)
 
 
 def _square(matrix: Tensor) -> Tensor:
