@@ -205,7 +205,10 @@ class CausalLM(ModelSource):
     def _from_config(self, given: Mapping[str, Any], tokenizer: Tokenizer) -> PreTrainedModel:
         import torch
         from transformers import AutoConfig, AutoModelForCausalLM
+        from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+        if given["model_type"] not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+            raise CompatError(f"transformers has no causal language model of model_type {given['model_type']}")
         of_tokenizer = {
             "vocab_size": len(tokenizer),
             "bos_token_id": tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id,
