@@ -65,7 +65,7 @@ def load_network(folder: Path, device: str = "cpu", dtype: torch.dtype | None = 
     Args:
         dtype: what the parameters are stored in; by default as they were saved.
     """
-    with _without_progress_bars():
+    with without_progress_bars():
         model: nn.Module = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype or "auto", use_safetensors=True, trust_remote_code=False, local_files_only=True
         )
@@ -94,7 +94,7 @@ def save_network(network: Network, folder: Path) -> None:
     """Write a folder that `transformers` opens with `from_pretrained`."""
     if not isinstance(network.module, PreTrainedModel):
         raise TypeError(f"{type(network.module).__name__} is not a transformers model; only its parts can be saved")
-    with _without_progress_bars():
+    with without_progress_bars():
         network.module.save_pretrained(folder)
     network.tokenizer.save_pretrained(folder)
 
@@ -108,7 +108,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def _without_progress_bars() -> Iterator[None]:
+def without_progress_bars() -> Iterator[None]:
     """The bars of transformers would run across a run's own."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]

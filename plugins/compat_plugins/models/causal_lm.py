@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from compat_plugins.models.known_configs import check_config, knows
+from compat_plugins.models.folders import (
+    check_model_folder,
+    checksum_of_folder,
+    checksum_of_vocabulary,
+    needs_code,
+    read_json,
+    resolved,
+)
+from compat_plugins.models.known_configs import check_config
 from compat_spec.components import Example, ModelSource, TaskName
 from compat_spec.errors import CompatError
 
@@ -57,7 +62,7 @@ class TokenizerChoice(BaseModel):
     def _is_tokenizer(cls, path: Path | None, info: ValidationInfo) -> Path | None:
         if path is None:
             return None
-        folder = _resolved(path, info)
+        folder = resolved(path, info)
         if not (folder / "tokenizer_config.json").exists() and not (folder / "tokenizer.json").exists():
             raise ValueError(f"{folder} has no tokenizer.json")
         return folder
@@ -111,6 +116,8 @@ class CausalLM(ModelSource):
     def _is_known(cls, config: dict[str, Any] | None) -> dict[str, Any] | None:
         if config is not None:
             check_config(config)
+            if not isinstance(config.get("vocab_size", 0), int):
+                raise ValueError("vocab_size is a whole number; leave it out for that of the tokenizer")
         return config
 
     @field_validator("path")
@@ -118,8 +125,8 @@ class CausalLM(ModelSource):
     def _is_model(cls, path: Path | None, info: ValidationInfo) -> Path | None:
         if path is None:
             return None
-        folder = _resolved(path, info)
-        _check_model_folder(folder)
+        folder = resolved(path, info)
+        check_model_folder(folder)
         return folder
 
     @model_validator(mode="after")
@@ -128,7 +135,7 @@ class CausalLM(ModelSource):
         _only_with(self, "hub", "revision")
         if self.config is not None and self.tokenizer is None:
             raise ValueError("a model from a config needs a tokenizer, such as tokenizer: {train_on: [a task]}")
-        if self.path is not None and not self.trust_remote_code and _needs_code(self.path):
+        if self.path is not None and not self.trust_remote_code and needs_code(self.path):
             raise ValueError(f"{self.path} runs code of its own; if you trust it, say trust_remote_code: true")
         return self
 
@@ -138,19 +145,19 @@ class CausalLM(ModelSource):
     def identity(self) -> Mapping[str, Any]:
         """The checksums of the folders that it reads."""
         folders = {"path": self.path, "tokenizer": self.tokenizer.path if self.tokenizer else None}
-        return {name: _checksum_of_folder(folder) for name, folder in folders.items() if folder is not None}
+        return {name: checksum_of_folder(folder) for name, folder in folders.items() if folder is not None}
 
     def architecture(self) -> Mapping[str, Any] | None:
         if self.hub is not None:
             return None
-        given = self.config if self.config is not None else _read_json(self.path / "config.json") if self.path else {}
+        given = self.config if self.config is not None else read_json(self.path / "config.json") if self.path else {}
         known = {SAME_KEY.get(key, key): value for key, value in given.items() if value is not None}
         facts = {key: known[key] for key in SHAPES if key in known}
         if self.tokenizer is not None and self.tokenizer.train_on is not None:
             facts["tokenizer"] = self.tokenizer.model_dump(mode="json", exclude={"path", "hub", "revision"})
             facts.setdefault("vocab_size", self.tokenizer.vocab_size)
         folder = self.tokenizer.path if self.tokenizer else self.path
-        vocabulary = _checksum_of_vocabulary(folder) if folder else None
+        vocabulary = checksum_of_vocabulary(folder) if folder else None
         return facts | ({"vocabulary": vocabulary} if vocabulary else {})
 
     def make_tokenizer(self, examples: Mapping[TaskName, Sequence[Example]]) -> Tokenizer:
@@ -186,15 +193,18 @@ class CausalLM(ModelSource):
         import torch
         from transformers import AutoModelForCausalLM
 
+        from compat_spec.nn.network import without_progress_bars
+
         place = self.path or self.hub or ""
         try:
-            model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-                place,
-                revision=self.revision or "main",
-                dtype=self.dtype if self.dtype == "auto" else getattr(torch, self.dtype),
-                use_safetensors=True,
-                trust_remote_code=self.trust_remote_code,
-            )
+            with without_progress_bars():
+                model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+                    place,
+                    revision=self.revision or "main",
+                    dtype=self.dtype if self.dtype == "auto" else getattr(torch, self.dtype),
+                    use_safetensors=True,
+                    trust_remote_code=self.trust_remote_code,
+                )
         except (OSError, ValueError) as error:
             raise CompatError(f"the model {place} cannot be read: {_reason(error)}") from error
         rows = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
@@ -270,71 +280,7 @@ def _only_with(model: BaseModel, field: str, *others: str) -> None:
             raise ValueError(f"{other} has a meaning together with {field} only")
 
 
-def _resolved(path: Path, info: ValidationInfo) -> Path:
-    """The folder of a relative path: it is seen from the spec's folder when there is one, else from the working one."""
-    base = (info.context or {}).get("folder")
-    return (Path(base or ".") / path.expanduser()).resolve()
-
-
-def _check_model_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise ValueError(f"there is no folder {folder}")
-    if not (folder / "config.json").exists():
-        raise ValueError(f"{folder} has no config.json: it is not a model as save_pretrained writes it")
-    if not any(folder.glob("*.safetensors")):
-        pickles = sorted(file.name for suffix in ("*.bin", "*.pt", "*.pth") for file in folder.glob(suffix))
-        if pickles:
-            raise ValueError(
-                f"{folder} has its weights in pickles only ({pickles[0]}), which are never opened: convert them to "
-                "safetensors, by save_pretrained of transformers"
-            )
-        raise ValueError(f"{folder} has no model.safetensors")
-    _read_json(folder / "config.json")
-
-
-def _needs_code(folder: Path) -> bool:
-    """Whether a model is not among those of transformers, and brings code along."""
-    config = _read_json(folder / "config.json")
-    return "auto_map" in config and not knows(str(config.get("model_type")))
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file} cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{file} is not a JSON object")
-    return content
-
-
 def _reason(error: Exception) -> str:
     """The part of an error of transformers that says what is wrong, on one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2])[:400] or type(error).__name__
-
-
-# --------------------------------------------------------------------------------------------------------- checksums
-
-
-def _checksum_of_folder(folder: Path) -> str:
-    """Of the contents of a model's or tokenizer's files; read again only after one was written."""
-    files = sorted(file for pattern in ("*.json", "*.safetensors", "*.txt", "*.model") for file in folder.glob(pattern))
-    return _checksum(tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
-
-
-@cache
-def _checksum(files: tuple[tuple[Path, int, int], ...]) -> str:
-    total = hashlib.sha256()
-    for path, _, _ in files:
-        with path.open("rb") as file:
-            total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return total.hexdigest()
-
-
-def _checksum_of_vocabulary(folder: Path) -> str | None:
-    """Of the tokens and their ids: networks whose tokenizers agree in them speak one language."""
-    if not (folder / "tokenizer.json").exists():
-        return None
-    vocabulary = _read_json(folder / "tokenizer.json").get("model", {}).get("vocab")
-    return hashlib.sha256(json.dumps(vocabulary, sort_keys=True).encode()).hexdigest()[:16] if vocabulary else None

@@ -180,6 +180,7 @@ def test_sizes_that_do_not_fit_are_put_into_words() -> None:
     [
         ({"config": {"model_type": "gpt22"}}, "no model_type 'gpt22'; did you mean gpt2"),
         ({"config": {"n_layer": 2}}, "needs model_type"),
+        ({"config": {**SMALL, "vocab_size": "many"}}, "vocab_size is a whole number"),
         ({"config": {**SMALL, "n_layers": 3}}, "'n_layers' is not in the config of gpt2; did you mean n_layer"),
         ({"config": {"model_type": "llama", "hidden": 8}}, "not in the config of llama; .*hidden_size"),
         ({"tokenizer": None}, r"needs a tokenizer, such as tokenizer: \{train_on"),
