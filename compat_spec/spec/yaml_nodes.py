@@ -227,8 +227,9 @@ class _Converter:
         if node in self._open:
             self._give_up(place, where, "an alias refers to the value that it stands in")
         if self._count > MAX_NODES:
-            top = self._place_of(self._open[1].start_mark)
-            self._give_up(top, "", f"written out, the aliases make more than {MAX_NODES:,} values")
+            outermost = [*self._open, node][1]
+            what = f"written out, the aliases make more than {MAX_NODES:,} values"
+            self._give_up(self._place_of(outermost.start_mark), "", what)
         if len(self._open) > MAX_DEPTH:
             self._give_up(place, "", f"values are nested more than {MAX_DEPTH} deep")
         kind = node.tag.removeprefix("tag:yaml.org,2002:")

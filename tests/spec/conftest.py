@@ -131,18 +131,24 @@ odd_trainer = odd_plugins:OddTrainer
 
 
 @pytest.fixture(scope="session")
-def odd_plugins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Installs the odd plugins, without pip: a module and its metadata in a folder of `sys.path`."""
+def odd_distribution(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What pip would install of the odd plugins: a folder with a module and its metadata."""
     folder = tmp_path_factory.mktemp("site")
     (folder / "odd_plugins.py").write_text(ODD_PLUGINS)
     metadata = folder / "odd_plugins-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: odd-plugins\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text(ENTRY_POINTS)
-    sys.path.append(str(folder))
+    return folder
+
+
+@pytest.fixture
+def odd_plugins(odd_distribution: Path) -> Iterator[None]:
+    """Installs the odd plugins for one test."""
+    sys.path.append(str(odd_distribution))
     _forget_plugins()
     yield
-    sys.path.remove(str(folder))
+    sys.path.remove(str(odd_distribution))
     sys.modules.pop("odd_plugins", None)
     _forget_plugins()
 
