@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 
-VERBS = "add calculate compute count derive estimate find get make measure solve update".split()
-QUANTITIES = (
-    "amount area average balance base bonus budget capacity change charge cost days depth discount distance "
-    "duration fee gain height hours income length level limit load loss margin minutes number offset pages payment "
-    "points population price profit quantity rate ratio salary score share size speed stock sum_of_parts surface "
-    "tax time total value volume wage weeks weight width years"
-).split()
-OPERATORS = "+ - * / + *".split()
+_VERBS = "add calculate compute count derive estimate find get make measure solve update"
+_QUANTITIES = """
+amount area average balance base bonus budget capacity change charge cost days depth discount distance duration fee
+gain height hours income length level limit load loss margin minutes number offset pages payment points population
+price profit quantity rate ratio salary score share size speed stock surface tax time total value volume wage weeks
+weight width years
+"""
+VERBS, QUANTITIES = _VERBS.split(), _QUANTITIES.split()
+OPERATORS = "+-*/+*"
 COMMENTS = ("compute", "find", "update", "work out")
 
 
@@ -27,7 +28,7 @@ def generate(rng: random.Random) -> str:
         lines += [f"    {known} = {rng.randint(2, 10 ** rng.randint(1, 4))}" for known in names[:given]]
     for i in range(given, len(names)):
         if rng.random() < 0.3:
-            lines.append(f"    # {rng.choice(COMMENTS)} the {names[i].replace('_', ' ')}")
+            lines.append(f"    # {rng.choice(COMMENTS)} the {names[i]}")
         lines.append(f"    {names[i]} = {_expression(names[:i], rng)}")
     return "\n".join([*lines, f"    return {names[-1]}\n"])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal, TypeAlias
 
-from compat_plugins.tasks.safe_program import NotArithmetic, Number, evaluate
+from compat_plugins.tasks.safe_program import Number, ProgramError, evaluate
 from compat_spec.components import Example
 
 GradedBy: TypeAlias = Literal["exact", "number", "program"]
@@ -55,7 +55,7 @@ def result_of(program: str) -> Number | None:
     """What a program returns, or None when it is not one."""
     try:
         return evaluate(program)
-    except NotArithmetic:
+    except ProgramError:
         return None
 
 

@@ -21,19 +21,6 @@ TEMPLATES = Path(__file__).with_name("problem_templates.toml")
 Kind: TypeAlias = Literal["shared", "held_out"]
 """`shared`: the templates of all tasks; `held_out`: those that only problems answered by a program have."""
 
-WORDS: dict[str, tuple[str, ...]] = {
-    "name": tuple(
-        "Ada Alan Bela Cora Dan Edith Emil Fiona Gita Hugo Ines Ivan Jane Karl Lena Marco Nora Otto Pia Raj Ruth "
-        "Sara Theo Uma Vera Walt Yusuf Zara".split()
-    ),
-    "things": tuple(
-        "apples beads bells books buttons candles coins cups dolls eggs flags hats keys lamps lemons masks nuts pears "
-        "pens plates ropes seeds shells spoons stamps toys".split()
-    ),
-    "packs": tuple("bags baskets boxes bundles cases crates packs sacks".split()),
-    "worker": tuple("baker builder carpenter cleaner cook gardener mechanic painter porter tailor".split()),
-    "place": tuple("bakery castle garden hotel library market museum school theater zoo".split()),
-}
 FRIEND = "friend"
 """The slot of a second name, never that of `{name}`."""
 
@@ -113,21 +100,33 @@ class Problem:
 def draw(templates: Sequence[Template], sizes: Sizes, rng: random.Random) -> Problem:
     """A random problem from one of `templates`."""
     template = rng.choice(templates)
-    name, friend = rng.sample(WORDS["name"], 2)
-    words = {slot: rng.choice(choices) for slot, choices in WORDS.items()} | {"name": name, FRIEND: friend}
+    choices = words_of_slots()
+    words = {slot: rng.choice(choices[slot]) for slot in choices}
+    words["name"], words[FRIEND] = rng.sample(choices["name"], 2)
     values = _draw_values(template, sizes, rng)
     return Problem(template, template.question.format_map({**words, **values}), words, values)
 
 
 @cache
 def templates(kind: Kind) -> tuple[Template, ...]:
-    return tuple(_template(**entry) for entry in tomllib.loads(TEMPLATES.read_text(encoding="utf-8"))[kind])
+    return tuple(_template(**entry) for entry in _data()[kind])
+
+
+@cache
+def words_of_slots() -> Mapping[str, tuple[str, ...]]:
+    """What may stand in each slot for a word."""
+    return {slot: tuple(words.split()) for slot, words in _data()["words"].items()}
 
 
 @cache
 def templates_checksum() -> str:
     """What stands for the templates in the identity of a task."""
     return hashlib.sha256(TEMPLATES.read_bytes()).hexdigest()
+
+
+@cache
+def _data() -> dict[str, Any]:
+    return tomllib.loads(TEMPLATES.read_text(encoding="utf-8"))
 
 
 def _draw_values(template: Template, sizes: Sizes, rng: random.Random) -> dict[str, int]:
@@ -151,13 +150,16 @@ def _solve(template: Template, values: dict[str, int]) -> bool:
     return True
 
 
-def _template(question: str, steps: list[str], sentences: Sequence[str] = (), **more: Any) -> Template:
+def _template(
+    question: str, steps: Sequence[str], sentences: Sequence[str] | None = None, factors: Sequence[str] = ()
+) -> Template:
     slots = dict.fromkeys(slot for _, slot, _, _ in string.Formatter().parse(question) if slot)
+    sentences = [""] * len(steps) if sentences is None else sentences
     return Template(
         question=question,
-        factors=frozenset(more.get("factors", ())),
-        numbers=tuple(slot for slot in slots if slot not in WORDS and slot != FRIEND),
-        steps=tuple(_step(step, sentence) for step, sentence in zip(steps, sentences or [""] * len(steps), strict=True)),
+        factors=frozenset(factors),
+        numbers=tuple(slot for slot in slots if slot not in words_of_slots() and slot != FRIEND),
+        steps=tuple(_step(step, sentence) for step, sentence in zip(steps, sentences, strict=True)),
     )
 
 

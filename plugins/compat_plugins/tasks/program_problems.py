@@ -57,6 +57,4 @@ class ProgramProblems(Task):
 
 
 def _example(problem: Problem) -> Example:
-    return Example(
-        prompt=f"Question: {problem.question}\n", answer=problem.program(), expected=str(problem.result)
-    )
+    return Example(prompt=f"Question: {problem.question}\n", answer=problem.program(), expected=str(problem.result))

@@ -29,7 +29,7 @@ LARGEST = 10**100
 MAX_EXPONENT = 100
 
 
-class NotArithmetic(ValueError):
+class ProgramError(ValueError):
     """The text is not a program of plain arithmetic, or its numbers get too large."""
 
 
@@ -37,12 +37,12 @@ def evaluate(text: str) -> Number:
     """The number that the first function in `text` returns; what follows the function is ignored.
 
     Raises:
-        NotArithmetic: there is no such function, or anything in it is not plain arithmetic.
+        ProgramError: there is no such function, or anything in it is not plain arithmetic.
     """
     names: dict[str, Number] = {}
     for count, statement in enumerate(_statements(text)):
         if count == MAX_STATEMENTS:
-            raise NotArithmetic("too many statements")
+            raise ProgramError("too many statements")
         match statement:
             case ast.Assign(targets=[ast.Name(id=name)], value=expression):
                 names[name] = value(expression, names)
@@ -51,21 +51,21 @@ def evaluate(text: str) -> Number:
             case ast.Expr(value=ast.Constant(value=str())) if count == 0:
                 pass  # a docstring
             case _:
-                raise NotArithmetic(f"a statement of type {type(statement).__name__}")
-    raise NotArithmetic("nothing is returned")
+                raise ProgramError(f"a statement of type {type(statement).__name__}")
+    raise ProgramError("nothing is returned")
 
 
 def value(expression: ast.expr, names: Mapping[str, Number], depth: int = 0) -> Number:
     """The value of one expression.
 
     Raises:
-        NotArithmetic: it is not plain arithmetic of known names, or its numbers get too large.
+        ProgramError: it is not plain arithmetic of known names, or its numbers get too large.
     """
     if depth > MAX_DEPTH:
-        raise NotArithmetic("too deeply nested")
+        raise ProgramError("too deeply nested")
     match expression:
         case ast.Constant(value=bool()):
-            raise NotArithmetic("a truth value")
+            raise ProgramError("a truth value")
         case ast.Constant(value=int() | float() as number):
             return _bounded(number)
         case ast.Name(id=name) if name in names:
@@ -74,7 +74,7 @@ def value(expression: ast.expr, names: Mapping[str, Number], depth: int = 0) -> 
             return -value(operand, names, depth + 1)
         case ast.BinOp(left=left, op=operator, right=right):
             return _operate(operator, value(left, names, depth + 1), value(right, names, depth + 1))
-    raise NotArithmetic(f"an expression of type {type(expression).__name__}")
+    raise ProgramError(f"an expression of type {type(expression).__name__}")
 
 
 def _operate(operator: ast.operator, a: Number, b: Number) -> Number:
@@ -95,23 +95,23 @@ def _operate(operator: ast.operator, a: Number, b: Number) -> Number:
             case ast.Pow():
                 return _power(a, b)
     except ArithmeticError as error:
-        raise NotArithmetic(str(error)) from None
-    raise NotArithmetic(f"an operator of type {type(operator).__name__}")
+        raise ProgramError(str(error)) from None
+    raise ProgramError(f"an operator of type {type(operator).__name__}")
 
 
 def _power(a: Number, b: Number) -> Number:
     # checked before it is computed: 9 ** 9 ** 9 would fill the memory
     if abs(b) > MAX_EXPONENT or (abs(a) > 1 and abs(b) * math.log10(abs(a)) > 100):
-        raise NotArithmetic("a power that is too large")
+        raise ProgramError("a power that is too large")
     power: Number | complex = a**b
     if isinstance(power, complex):
-        raise NotArithmetic("the root of a negative number")
+        raise ProgramError("the root of a negative number")
     return _bounded(power)
 
 
 def _bounded(number: Number) -> Number:
     if not abs(number) <= LARGEST:  # so that NaN fails, too
-        raise NotArithmetic("a number that is too large")
+        raise ProgramError("a number that is too large")
     return number
 
 
@@ -124,17 +124,18 @@ def _statements(text: str) -> list[ast.stmt]:
         # a text that was cut off, or that goes on with something else behind its last statement
         tree = _parse_or_refuse("\n".join(source.split("\n")[: max(0, (error.lineno or 1) - 1)]))
     match tree.body:
-        case [ast.FunctionDef(args=ast.arguments(posonlyargs=[], args=[], vararg=None, kwonlyargs=[], kwarg=None)) as f]:
-            if not f.decorator_list:
-                return f.body
-    raise NotArithmetic("no function without parameters")
+        case [ast.FunctionDef(args=parameters, body=body)] if not any(
+            found for _, found in ast.iter_fields(parameters)
+        ):
+            return body
+    raise ProgramError("no function without parameters")
 
 
 def _first_function(text: str) -> str:
     lines = text.replace("\r\n", "\n").split("\n")
     start = next((i for i, line in enumerate(lines) if line.startswith("def ")), None)
     if start is None:
-        raise NotArithmetic("no function")
+        raise ProgramError("no function")
     end = next((i for i in range(start + 1, len(lines)) if lines[i] and not lines[i][0].isspace()), len(lines))
     return "\n".join(lines[start:end])
 
@@ -143,7 +144,7 @@ def _parse_or_refuse(source: str) -> ast.Module:
     try:
         return _parse(source)
     except SyntaxError as error:
-        raise NotArithmetic(str(error)) from None
+        raise ProgramError(str(error)) from None
 
 
 def _parse(source: str) -> ast.Module:
@@ -151,7 +152,7 @@ def _parse(source: str) -> ast.Module:
 
     Raises:
         SyntaxError: as `ast.parse` does.
-        NotArithmetic: the parser refuses the text for another reason: null bytes, nesting, digits.
+        ProgramError: the parser refuses the text for another reason: null bytes, nesting, digits.
     """
     try:
         with warnings.catch_warnings():
@@ -160,4 +161,4 @@ def _parse(source: str) -> ast.Module:
     except SyntaxError:
         raise
     except (ValueError, RecursionError, MemoryError) as error:
-        raise NotArithmetic(str(error)) from None
+        raise ProgramError(str(error)) from None

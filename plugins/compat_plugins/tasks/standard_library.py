@@ -18,9 +18,8 @@ from typing import Any
 from compat_plugins.tasks.hash_split import position
 from compat_spec.errors import CompatError
 
-LEFT_OUT = frozenset(
-    "site-packages dist-packages test tests idle_test idlelib lib2to3 encodings pydoc_data __pycache__".split()
-)
+LEFT_OUT = {"site-packages", "dist-packages", "__pycache__", "test", "tests", "idlelib", "lib2to3"}
+LEFT_OUT |= {"encodings", "pydoc_data"}
 """Folders that are not the library's own, or hold tables and tests rather than code and prose."""
 
 
@@ -79,17 +78,33 @@ def _read(folder: Path, path: str) -> SourceFile | None:
             tree = ast.parse(source)
     except (OSError, ValueError, SyntaxError):
         return None
-    lines = source.splitlines()
-    functions = dict.fromkeys(_text(node, lines) for node in ast.walk(tree) if isinstance(node, _FUNCTIONS))
-    docstrings = dict.fromkeys(_docstrings(tree))
-    return SourceFile(path, tuple(filter(None, functions)), tuple(docstrings))
+    lines = source.split("\n")  # not splitlines: for Python, a form feed does not end a line
+    functions, docstrings = [], [ast.get_docstring(tree)]
+    for definition in _definitions(tree):
+        docstrings.append(ast.get_docstring(definition))
+        if not isinstance(definition, ast.ClassDef):
+            functions.append(_text(definition, lines))
+    return SourceFile(
+        path,
+        functions=tuple(dict.fromkeys(text for text in functions if text)),
+        docstrings=tuple(dict.fromkeys(text for text in docstrings if text)),
+    )
 
 
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+def _definitions(block: ast.AST) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+    """The classes, functions and methods of a block; not what is defined inside functions."""
+    for node in ast.iter_child_nodes(block):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+        elif isinstance(node, ast.ClassDef):
+            yield node
+            yield from _definitions(node)
+        elif isinstance(node, ast.If | ast.Try | ast.With | ast.ExceptHandler):
+            yield from _definitions(node)
 
 
 def _text(function: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str]) -> str:
-    """The lines of a function without its docstring and its indent; empty when nothing is left of its body."""
+    """The lines of a function without its docstring and its indent; empty where that leaves no function."""
     first, last = function.lineno - 1, function.end_lineno
     kept = lines[first:last]
     if ast.get_docstring(function, clean=False) is not None:
@@ -97,12 +112,5 @@ def _text(function: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str]) ->
         if len(function.body) == 1:
             return ""
         kept = lines[first : docstring.lineno - 1] + lines[docstring.end_lineno : last]
-    return textwrap.dedent("\n".join(kept))
-
-
-def _docstrings(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | _FUNCTIONS[0] | _FUNCTIONS[1]):
-            docstring = ast.get_docstring(node)
-            if docstring:
-                yield docstring
+    text = textwrap.dedent("\n".join(kept))
+    return "" if text[:1].isspace() else text  # a line further left, in a string, keeps it from its place
