@@ -21,7 +21,7 @@ def schema(
     An editor with yaml-language-server completes and checks a spec whose first line is
     `# yaml-language-server: $schema=compat.schema.json`.
 
-    Example: compat schema -o specs/compat.schema.json
+    Example: [bold]compat schema -o specs/compat.schema.json[/bold]
     """
     from compat_spec.spec.schema import json_schema
 

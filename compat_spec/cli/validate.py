@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def validate(
-    specs: Annotated[list[Path], typer.Argument(help="The specs, YAML files.", metavar="SPEC...", show_default=False)],
+    specs: Annotated[list[Path], typer.Argument(help="The specs, YAML files.", metavar="SPEC", show_default=False)],
     set_: Overrides = None,
 ) -> None:
     """Check specs: every mistake of every file at once, with its place. Nothing is run.
 
-    Example: compat validate specs/*.yaml
+    Example: [bold]compat validate specs/routing.yaml --set merges.router.span=2[/bold]
     """
     from compat_spec.spec import SpecError, load
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -92,17 +92,16 @@ class Draft:
 class Drafts:
     """All declarations of a spec, by section and name."""
 
-    def __init__(self, drafts: Mapping[tuple[str, str], Draft]) -> None:
+    def __init__(self, drafts: Mapping[tuple[str, str], Draft], unreadable: Collection[str]) -> None:
         self._drafts = drafts
+        self.unreadable = unreadable
+        """The sections that are no mappings: which names they meant to declare is not known."""
 
     def __iter__(self) -> Iterator[Draft]:
         return iter(self._drafts.values())
 
     def section(self, section: str) -> dict[str, Draft]:
         return {draft.name: draft for draft in self if draft.section == section}
-
-    def get(self, section: str, name: str) -> Draft | None:
-        return self._drafts.get((section, name))
 
 
 def read_declarations(document: Node, folder: Path, problems: Problems) -> Drafts:
@@ -126,15 +125,20 @@ def read_declarations(document: Node, folder: Path, problems: Problems) -> Draft
         if isinstance(draft.node.value, dict):
             points = islice(expand(draft.node, own), MAX_POINTS if count <= MAX_POINTS else 1)
             draft.parts = {point: reader.read(node) for point, node in points}
-    return Drafts(drafts)
+    unreadable = [key for key in SECTIONS if key in document.mapping and not _is_section(document.mapping[key])]
+    return Drafts(drafts, unreadable)
+
+
+def _is_section(node: Node) -> bool:
+    return node.value is None or isinstance(node.value, dict)
 
 
 def _declared(document: Node, problems: Problems) -> Iterator[Draft]:
     for section in SECTIONS:
         declared = document.mapping.get(section)
-        if declared is None or declared.value is None:
+        if declared is None:
             continue
-        if not isinstance(declared.value, dict):
+        if not _is_section(declared):
             advice = f"expected a mapping from names to {section}"
             problems.add(declared.place, section, f"{declared.in_words()} does not fit", advice)
             continue

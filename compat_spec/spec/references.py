@@ -20,6 +20,7 @@ class References:
 
     def __init__(self, drafts: Drafts, problems: Problems) -> None:
         self.problems = problems
+        self._unreadable = drafts.unreadable
         self.tasks = drafts.section("tasks")
         self.models = drafts.section("models")
         self.merges = drafts.section("merges")
@@ -45,10 +46,10 @@ class References:
             self.problems.add(place, where, what, f"a checkpoint is named by its step: {name}@100")
             return None
         if name not in self.models:
-            if or_merge:
+            if or_merge and not {"models", "merges"} & set(self._unreadable):
                 advice = nearest(name, [*self.models, *self.merges], "declared")
                 self.problems.add(place, where, f"no model or merge {name!r}", advice)
-            else:
+            elif not or_merge:
                 self._unknown("models", name, place, where)
             return None
         draft = self.models[name]
@@ -76,6 +77,8 @@ class References:
                     resolve(name, place, f"{where}.{path}")
 
     def _unknown(self, section: str, name: str, place: Place, where: str) -> None:
+        if section in self._unreadable:
+            return
         known: Mapping[str, Draft] = getattr(self, section)
         for other, kind in KINDS.items():
             if other != section and name in getattr(self, other):

@@ -77,7 +77,7 @@ class Node:
             case list():
                 return "a list" if self.value else "an empty list"
             case None:
-                return "nothing"
+                return "an empty value"
             case True | False:
                 return str(self.value).lower()
             case str() as text:

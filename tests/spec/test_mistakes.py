@@ -486,6 +486,12 @@ def test_what_follows_from_a_mistake_is_not_reported(problems_of: Callable[..., 
     ]
 
 
+def test_names_of_a_section_that_cannot_be_read_are_not_missed(problems_of: Callable[..., list[str]]) -> None:
+    spec = GOOD.replace("tasks:\n  math: {use: word_problems}\n  code: {use: python_source}\n", "tasks: 3\n")
+    assert problems_of(spec) == ["spec.yaml:4:8: tasks: 3 does not fit; expected a mapping from names to tasks"]
+    assert problems_of(spec.replace("tasks: 3", "tasks:")) != []
+
+
 def test_a_spec_that_declares_nothing(problems_of: Callable[..., list[str]]) -> None:
     expected = ["spec.yaml:1:1: the spec declares nothing; declare `tasks`, `models`, `merges` and `metrics`"]
     assert problems_of("version: 1\ntasks:\nmodels: {}\n") == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import random
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def _load(text: str | bytes, *overrides: str) -> Spec | None:
 
 def _changed(seed: int, changes: int) -> Any:
     dice = random.Random(seed)
-    document = yaml.safe_load(GOOD.replace("on:", '"on":'))
+    document = yaml.safe_load(re.sub(r"\bon:", '"on":', GOOD))
     for _ in range(changes):
         parent, key = dice.choice(list(_places(document)))
         match dice.randrange(4):
