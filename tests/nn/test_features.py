@@ -42,7 +42,7 @@ def test_block_features_are_the_hidden_states_of_transformers(model_type):
         torch.testing.assert_close(norm(found[-1].double()), states[-1], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("model_type", ["gpt2", "llama"])
+@pytest.mark.parametrize("model_type", ["gpt2", "gpt_neox", "llama", "qwen3", "mistral", "gemma", "opt"])
 def test_residual_stream_is_what_blocks_attentions_and_mlps_add_up_to(model_type):
     network, encoded = tiny_network(model_type, dtype=torch.float64), some_text()
     at = {
