@@ -1,0 +1,190 @@
+"""Mixtures: every MLP of one network becomes several experts' MLPs, blended by constants or by routers.
+
+The result is a copy of the trunk (whose attention, embeddings and norms it uses) that shares its tensors and the
+experts', all frozen. The networks that are given do not change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from compat_spec.errors import CompatError
+from compat_spec.nn.anatomy import frozen_copy
+from compat_spec.nn.network import Network
+from compat_spec.nn.routers import keep_top, routers
+
+
+class Blend(nn.Module):
+    """`sum_e weight_e expert_e(x)` with constant weights, `[..., width] -> [..., width]`."""
+
+    def __init__(self, experts: Sequence[nn.Module], weights: Sequence[float]) -> None:
+        super().__init__()
+        kept = [(expert, weight) for expert, weight in zip(experts, weights, strict=True) if weight != 0]
+        self.experts = nn.ModuleList(expert for expert, _ in kept)
+        self.weights = [weight for _, weight in kept]
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.weights:
+            return torch.zeros_like(x)
+        # [..., width] each
+        outputs = (expert(x) for expert in self.experts)
+        return _total(output * weight for output, weight in zip(outputs, self.weights, strict=True))
+
+
+class Mixture(nn.Module):
+    """`sum_e p_e(x) expert_e(x)` with a router's probabilities, `[..., width] -> [..., width]`.
+
+    Args:
+        router: `[..., width] -> [..., experts]`, probabilities of all experts.
+        top_k: how many of the most probable experts a token goes to; their probabilities stay as they are.
+    """
+
+    def __init__(self, experts: Sequence[nn.Module], router: nn.Module, top_k: int) -> None:
+        super().__init__()
+        self.router = router
+        self.experts = nn.ModuleList(experts)
+        self.top_k = top_k
+
+    def forward(self, x: Tensor) -> Tensor:
+        probabilities = self.router(x)  # [..., experts]
+        if self.top_k == len(self.experts):
+            outputs = (expert(x) for expert in self.experts)
+            weights = probabilities.split(1, dim=-1)  # [..., 1] each
+            return _total(output * weight.to(output.dtype) for output, weight in zip(outputs, weights, strict=True))
+        weights = keep_top(probabilities, self.top_k).flatten(0, -2)  # [tokens, experts]
+        return self._sent(x.flatten(0, -2), weights).view(x.shape)
+
+    def _sent(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Each expert computes its own tokens only: `x [tokens, width]`, `weights [tokens, experts]`."""
+        total: Tensor | None = None
+        for expert, weight in zip(self.experts, weights.unbind(-1), strict=True):
+            rows = weight.nonzero().flatten()
+            output = expert(x[rows])  # [rows, width]
+            total = output.new_zeros(x.shape) if total is None else total
+            total = total.index_add(0, rows, output * weight[rows, None].to(output.dtype))
+        assert total is not None
+        return total
+
+
+def interpolate(
+    networks: Sequence[Network], weights: Sequence[float | Sequence[float]], trunk: Network | None = None
+) -> nn.Module:
+    """Activation interpolation (Pari et al., 2024, arXiv:2411.02207): MLP outputs are added up with constant weights.
+
+    Args:
+        weights: for each network a number, or one number per block. They are not normalised.
+        trunk: whose attention, embeddings and norms to use; by default the networks', which must be equal.
+
+    Raises:
+        CompatError: a list of weights is not as long as the network is deep, or the networks do not fit.
+    """
+    body = _trunk(networks, trunk)
+    depth = len(body.anatomy)
+    for weight in weights:
+        if not isinstance(weight, float | int) and len(weight) != depth:
+            raise CompatError(f"{len(weight)} weights are given, one per block, and the networks have {depth} blocks")
+    per_block = [[w if isinstance(w, float | int) else w[block] for w in weights] for block in range(depth)]
+    mlps = _frozen_mlps(networks)
+    blends = [Blend([own[block] for own in mlps], per_block[block]) for block in range(depth)]
+    return body.anatomy.with_mlps(blends).train(body.module.training)
+
+
+def route(
+    networks: Sequence[Network],
+    *,
+    router: Literal["per_block", "shared"] = "per_block",
+    span: int = 1,
+    top_k: int | None = None,
+    trunk: Network | None = None,
+) -> nn.Module:
+    """A mixture of experts in every block (Pari et al., 2024, arXiv:2411.02207); only the routers can be trained.
+
+    Experts of a block are in the order of `blocks_in_reach`, and for each of those blocks in the order of `networks`.
+    The routers' start is drawn from torch's random numbers.
+
+    Args:
+        router: one `per_block`, or one `shared` by all, whose choice at the first block serves every block.
+        span: how many blocks' MLPs each block may choose from (multi-layer routing).
+        top_k: how many experts a token goes to; None is all.
+        trunk: whose attention, embeddings and norms to use; by default the networks', which must be equal.
+
+    Raises:
+        CompatError: `span` is more than there are blocks, or the networks do not fit.
+    """
+    body = _trunk(networks, trunk)
+    anatomy, depth = body.anatomy, len(body.anatomy)
+    if span > depth:
+        raise CompatError(f"span: {span} reaches for the MLPs of {span} blocks, and the networks have {depth}")
+    experts = len(networks) * span
+    if top_k is not None and top_k > experts:
+        raise CompatError(f"top_k: {top_k} is more than the {experts} experts of a block")
+    choosing = [part.to(body.device) for part in routers(router, anatomy.width, experts, depth)]
+    mlps = _frozen_mlps(networks)
+    mixtures = [
+        Mixture([own[there] for there in blocks_in_reach(block, span, depth) for own in mlps], part, top_k or experts)
+        for block, part in enumerate(choosing)
+    ]
+    return anatomy.with_mlps(mixtures).train(body.module.training)
+
+
+def blocks_in_reach(block: int, span: int, depth: int) -> list[int]:
+    """The blocks whose MLPs a block may choose from: its own, those above, and at the top those below, in turn."""
+    above = list(range(block, min(block + span, depth)))
+    missing = span - len(above)
+    return above + [block - 1 - i for i in range(missing)]
+
+
+def _frozen_mlps(networks: Sequence[Network]) -> list[list[nn.Module]]:
+    """The MLP of every block of every network `[networks][blocks]`, sharing the networks' tensors."""
+    return [[frozen_copy(network.anatomy.mlp(block)) for block in range(len(network.anatomy))] for network in networks]
+
+
+def _trunk(networks: Sequence[Network], trunk: Network | None) -> Network:
+    """The network whose attention, embeddings and norms serve all experts, after checking that it can."""
+    body = networks[0] if trunk is None else trunk
+    for number, network in enumerate(networks, 1):
+        if _shape(network) != _shape(body):
+            raise CompatError(
+                f"expert {number} has {_words(_shape(network))}, and {'the trunk' if trunk else 'expert 1'} "
+                f"{_words(_shape(body))}: their MLPs cannot stand in for one another"
+            )
+    if trunk is None:
+        _check_equal_outside_mlps(networks)
+    return body
+
+
+def _shape(network: Network) -> tuple[int, int, torch.dtype]:
+    anatomy = network.anatomy
+    return len(anatomy), anatomy.width, next(anatomy.mlp(0).parameters()).dtype
+
+
+def _words(shape: tuple[int, int, torch.dtype]) -> str:
+    depth, width, dtype = shape
+    return f"{depth} blocks of width {width} in {str(dtype).removeprefix('torch.')}"
+
+
+def _check_equal_outside_mlps(networks: Sequence[Network]) -> None:
+    first, *others = (_outside_mlps(network) for network in networks)
+    for number, other in enumerate(others, 2):
+        for name in sorted(first.keys() | other.keys()):
+            a, b = first.get(name), other.get(name)
+            if a is None or b is None or a.shape != b.shape or a.dtype != b.dtype or not torch.equal(a, b):
+                raise CompatError(
+                    f"expert {number} differs from expert 1 outside of its MLPs, in {name}: say with `trunk`, as in "
+                    "`trunk: base`, whose attention, embeddings and norms to use (or fine-tune with `update: mlp`)"
+                )
+
+
+def _outside_mlps(network: Network) -> dict[str, Tensor]:
+    anatomy = network.anatomy
+    inside = {id(p) for block in range(len(anatomy)) for p in anatomy.mlp(block).parameters()}
+    return {name: p for name, p in network.module.named_parameters() if id(p) not in inside}
+
+
+def _total(terms: Iterable[Tensor]) -> Tensor:
+    return reduce(torch.add, terms)

@@ -1,0 +1,61 @@
+"""The `linear` merge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import Field, FiniteFloat, model_validator
+
+from compat_plugins.merges.precision import are_numbers, working_dtype
+from compat_spec.components import TensorMerge
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Linear(TensorMerge):
+    """The weighted average of the models' parameters.
+
+    Wortsman et al., "Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing
+    inference time", 2022, arXiv:2203.05482.
+    """
+
+    weights: tuple[FiniteFloat, ...] | None = Field(
+        default=None, description="One per model; equal weights by default.", examples=[[0.7, 0.3]]
+    )
+    normalize: bool = Field(default=True, description="Divide the weights by their sum.")
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> Linear:
+        if self.weights is None:
+            return self
+        if len(self.weights) != len(self.models):
+            raise ValueError(f"{len(self.weights)} weights for {len(self.models)} models; give one per model")
+        if self.normalize and abs(sum(self.weights)) < 1e-8:
+            raise ValueError("the weights add up to zero and cannot be normalized; change them or set normalize: false")
+        return self
+
+    def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, name: str) -> Tensor:
+        first = tensors[0]
+        if not are_numbers(tensors, name):
+            return first
+        weights = self.weights or (1.0,) * len(tensors)
+        if not self.normalize:
+            return self._sum(tensors, weights).to(first.dtype)
+        # as the heaviest model plus differences from it, so that equal tensors, and a single weight, come out exactly
+        heaviest = max(range(len(weights)), key=lambda i: abs(weights[i]))
+        dtype = working_dtype(tensors)
+        reference = tensors[heaviest].to(dtype)
+        total = reference.clone()
+        for i, (tensor, weight) in enumerate(zip(tensors, weights, strict=True)):
+            if weight != 0 and i != heaviest:
+                total.add_(tensor.to(dtype) - reference, alpha=weight / sum(weights))
+        return total.to(first.dtype)
+
+    @staticmethod
+    def _sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+        total = tensors[0].to(working_dtype(tensors)) * weights[0]
+        for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
+            total.add_(tensor.to(total.dtype), alpha=weight)
+        return total

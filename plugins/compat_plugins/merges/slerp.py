@@ -1,0 +1,53 @@
+"""The `slerp` merge."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from compat_plugins.merges.precision import are_numbers, working_dtype
+from compat_spec.components import ModelName, TensorMerge
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_PARALLEL = 0.9995
+"""Above this |cosine| the arc is so short, or so undetermined, that a straight line is taken, as in mergekit."""
+
+_TINY = 1e-8
+"""Tensors of no more than this norm have no direction."""
+
+
+class Slerp(TensorMerge):
+    """Spherical interpolation of each parameter tensor between two models, as if they lay on a sphere.
+
+    Shoemake, "Animating rotation with quaternion curves", 1985.
+    """
+
+    models: tuple[ModelName, ...] = Field(min_length=2, max_length=2, description="The two models to combine.")
+    t: float = Field(default=0.5, ge=0, le=1, description="How far from the first model (0) to the second (1).")
+
+    def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, name: str) -> Tensor:
+        import torch
+
+        first = tensors[0]
+        if not are_numbers(tensors, name):
+            return first
+        a, b = (tensor.to(working_dtype(tensors)) for tensor in tensors)
+        cosine = float(_direction(a) @ _direction(b))
+        if abs(cosine) > _PARALLEL:
+            return torch.lerp(a, b, self.t).to(first.dtype)
+        angle = math.acos(cosine)
+        # at the ends, one factor is exactly 1 and the other exactly 0
+        of_a, of_b = math.sin((1 - self.t) * angle) / math.sin(angle), math.sin(self.t * angle) / math.sin(angle)
+        return (a * of_a + b * of_b).to(first.dtype)
+
+
+def _direction(tensor: Tensor) -> Tensor:
+    """The tensor flattened to unit length, in float64; one without a direction stays as it is."""
+    flat = tensor.double().flatten()
+    norm = float(flat.norm())
+    return flat / norm if norm > _TINY else flat
