@@ -9,15 +9,17 @@ from pathlib import Path
 import yaml
 
 from compat_spec.spec.keys import SECTIONS, TOP_LEVEL, is_removable
+from compat_spec.spec.nodes import Node
 from compat_spec.spec.problems import Place, Problems, nearest
-from compat_spec.spec.yaml_nodes import CoreResolver, Node, read_file, read_value
+from compat_spec.spec.scalars import CoreResolver
+from compat_spec.spec.yaml_files import read_file, read_value
 
 OVERRIDE_RANK = 1000
 
 
 def compose(path: Path, overrides: Sequence[str], problems: Problems) -> Node | None:
     """The whole spec as one mapping, `extends` left in; None when there is nothing to go on with."""
-    document = _read(path, str(path), Place(0, 0, 0, str(path)), (), problems)
+    document = _read(path, str(path), None, (), problems)
     if document is None:
         return None
     for index, override in enumerate(overrides):
@@ -35,16 +37,14 @@ def text_of(document: Node) -> str:
 # -------------------------------------------------------------------------------------------------------- extends
 
 
-def _read(path: Path, shown: str, asked_at: Place, chain: tuple[Path, ...], problems: Problems) -> Node | None:
-    """A file on top of what it extends. `chain` is the files that led here."""
-    found = Problems()
-    node = read_file(path, shown, len(chain), found)
-    unreadable = [problem for problem in found if not problem.place.line]
-    for problem in found:
-        if chain and problem in unreadable:  # say where the missing file is asked for
-            problems.add(asked_at, "extends", f"{shown}: {problem.what}", problem.advice)
-        else:
-            problems.add(problem.place, problem.where, problem.what, problem.advice)
+def _read(path: Path, shown: str, asked_at: Place | None, chain: tuple[Path, ...], problems: Problems) -> Node | None:
+    """A file on top of what it extends.
+
+    Args:
+        asked_at: where another file names this one in its `extends`.
+        chain: the files that led here.
+    """
+    node = read_file(path, shown, len(chain), problems, asked_at)
     if node is None:
         return None
     extends = node.mapping.get("extends")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 KEYS: dict[str, tuple[str, ...]] = {
@@ -13,6 +14,10 @@ KEYS: dict[str, tuple[str, ...]] = {
 """The sections, and the keys of a declaration that the engine reads."""
 
 SECTIONS = tuple(KEYS)
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+"""What a declaration may be called."""
+DEFAULT_TRAINER = "finetune"
+"""The plugin of a `train:` without `use`."""
 TOP_LEVEL = ("version", "name", "description", "seeds", *SECTIONS)
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from compat_spec.spec.compose import compose, text_of
 from compat_spec.spec.declarations import read_declarations
 from compat_spec.spec.keys import SECTIONS, TOP_LEVEL
+from compat_spec.spec.nodes import Node
 from compat_spec.spec.problems import Place, Problems, nearest
 from compat_spec.spec.spec import Spec
 from compat_spec.spec.variants import Variants
-from compat_spec.spec.yaml_nodes import Node
 
 VERSION = 1
 NAME = re.compile(r"[A-Za-z0-9_.-]+")

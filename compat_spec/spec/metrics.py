@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import cast
 
 from compat_spec.components import Component, Metric, ModelMetric, PairMetric
-from compat_spec.spec.declarations import Draft, Part
+from compat_spec.spec.drafts import Draft, Part
+from compat_spec.spec.nodes import Node
 from compat_spec.spec.problems import Place, Problems
 from compat_spec.spec.references import References
 from compat_spec.spec.shapes import TOKENS, Shapes
 from compat_spec.spec.spec import MetricVariant, ModelRef, Point
-from compat_spec.spec.yaml_nodes import Node
 
 ALL = "all"
 

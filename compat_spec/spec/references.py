@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from compat_spec.components import ModelName, TaskName, names_within
-from compat_spec.spec.declarations import Draft, Drafts
+from compat_spec.spec.drafts import Draft, Drafts
+from compat_spec.spec.nodes import Node
 from compat_spec.spec.problems import Place, Problems, enumerate_words, nearest
 from compat_spec.spec.spec import ModelRef
-from compat_spec.spec.yaml_nodes import Node
 
 KINDS = {"tasks": "a task", "models": "a model", "merges": "a merge"}
 

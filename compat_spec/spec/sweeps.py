@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from compat_spec.spec.nodes import Node
 from compat_spec.spec.problems import Place, Problems, enumerate_words, nearest
 from compat_spec.spec.spec import Axis, Point
-from compat_spec.spec.yaml_nodes import Node
 
 MAX_POINTS = 10_000
 RANGE_KEYS = ("from", "to", "num", "scale")

@@ -6,13 +6,13 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar, cast
 
 from compat_spec.components import Merge, ModelSource, Task
-from compat_spec.spec.declarations import Draft, Drafts, Part
+from compat_spec.spec.drafts import Draft, Drafts, Part
 from compat_spec.spec.metrics import Metrics
+from compat_spec.spec.nodes import Node
 from compat_spec.spec.problems import Problems
 from compat_spec.spec.references import References, beside
 from compat_spec.spec.shapes import Shapes
 from compat_spec.spec.spec import Declaration, MergeVariant, MetricVariant, ModelRef, ModelVariant, Point, TaskVariant
-from compat_spec.spec.yaml_nodes import Node
 
 V = TypeVar("V")
 

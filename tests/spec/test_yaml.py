@@ -10,7 +10,7 @@ import pytest
 
 from compat_spec.spec import SpecError, load
 from compat_spec.spec.problems import Problems
-from compat_spec.spec.yaml_nodes import MAX_BYTES, read_file
+from compat_spec.spec.yaml_files import MAX_BYTES, read_file
 
 INDENTATION = "check the indentation: entries that belong together start in one column"
 EMPTY = ":1:1: the file is empty; a spec declares `tasks`, `models`, `merges` and `metrics`"
@@ -48,6 +48,7 @@ FILES: list[tuple[str | bytes, list[str]]] = [
     ),
     ("description: !!int x\ntasks:\n", [":1:14: description: 'x' cannot be read as int"]),
     (f"description: {'9' * 5000}\ntasks:\n", [f":1:14: description: '{'9' * 60}' cannot be read as int"]),
+    (f"seeds: [0x{'f' * 5000}]\nversion: 2\n", [f":1:9: seeds.0: '0x{'f' * 58}' cannot be read as int"]),
     ('description: "\\ud800"\ntasks:\n', [":1:14: description: the text has an escape that is no character"]),
     (
         "name: a\nname: b\ntasks:\n  x: {use: word_problems, use: text}\n",
@@ -82,6 +83,7 @@ def test_what_is_no_spec_is_said_in_words(
 ) -> None:
     found = problems_of(text)
     assert found[: len(expected)] == [f"spec.yaml{line}" for line in expected]
+    assert len({line.split(": ")[0] for line in found}) == len(found), "two mistakes at one place"
 
 
 def test_a_file_that_is_not_there(write: Callable[..., Path]) -> None:

@@ -1,106 +1,26 @@
-"""Reads YAML into a tree of plain values that know where they stand in the file. Nothing in a file is executed.
-
-Scalars follow the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema), so that `on`, `yes` and
-`no` are text and `1e-3` is a number.
-"""
+"""Reads YAML into a tree of plain values that know where they stand in the file. Nothing in a file is executed."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import yaml
 from yaml.composer import Composer
 from yaml.parser import Parser
 from yaml.reader import Reader
-from yaml.resolver import BaseResolver
 from yaml.scanner import Scanner
 
+from compat_spec.errors import CompatError
+from compat_spec.spec.nodes import Node
 from compat_spec.spec.problems import Place, Problems
+from compat_spec.spec.scalars import SCALARS, CoreResolver
 from compat_spec.spec.yaml_words import syntax_problems
 
 MAX_BYTES = 256 * 1024
 MAX_NODES = 100_000
 MAX_DEPTH = 50
-
-Scalar: TypeAlias = str | int | float | bool | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Node:
-    """A value of the file: a scalar, a list of nodes, or a mapping of nodes."""
-
-    value: Scalar | list[Node] | dict[str, Node]
-    place: Place
-    key_places: dict[str, Place] = field(default_factory=dict)
-    """Where each key of a mapping stands."""
-
-    @property
-    def mapping(self) -> dict[str, Node]:
-        """The entries of a mapping; empty for anything else."""
-        return self.value if isinstance(self.value, dict) else {}
-
-    @property
-    def items(self) -> list[Node]:
-        """The entries of a list; empty for anything else."""
-        return self.value if isinstance(self.value, list) else []
-
-    def place_of(self, key: str) -> Place:
-        """Where a key stands, or the mapping itself when it lacks the key."""
-        return self.key_places.get(key, self.place)
-
-    def places(self) -> Iterator[Place]:
-        """Where it and everything in it stands."""
-        yield self.place
-        for inner in (*self.mapping.values(), *self.items):
-            yield from inner.places()
-
-    def without(self, *keys: str) -> Node:
-        return Node({key: node for key, node in self.mapping.items() if key not in keys}, self.place, self.key_places)
-
-    def plain(self) -> Any:
-        """The value without positions."""
-        if isinstance(self.value, dict):
-            return {key: node.plain() for key, node in self.value.items()}
-        if isinstance(self.value, list):
-            return [node.plain() for node in self.value]
-        return self.value
-
-    def in_words(self) -> str:
-        """What the value is, for messages."""
-        match self.value:
-            case dict():
-                return "a mapping"
-            case list():
-                return "a list" if self.value else "an empty list"
-            case None:
-                return "an empty value"
-            case True | False:
-                return str(self.value).lower()
-            case str() as text:
-                return repr(text if len(text) <= 60 else f"{text[:57]}…")
-            case number:
-                return str(number)
-
-
-class CoreResolver(BaseResolver):
-    """Which plain scalars are numbers, truth values or null: the core schema of YAML 1.2."""
-
-
-for _tag, _pattern, _first in (
-    ("null", r"(?:~|null|Null|NULL|)", ["~", "n", "N", ""]),
-    ("bool", r"(?:true|True|TRUE|false|False|FALSE)", list("tTfF")),
-    ("int", r"(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)", list("-+0123456789")),
-    (
-        "float",
-        r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))",
-        list("-+.0123456789"),
-    ),
-):
-    CoreResolver.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^{_pattern}$"), _first)
 
 
 class _Loader(Reader, Scanner, Parser, Composer, CoreResolver):
@@ -112,15 +32,24 @@ class _Loader(Reader, Scanner, Parser, Composer, CoreResolver):
         CoreResolver.__init__(self)
 
 
-def read_file(path: Path, shown: str, rank: int, problems: Problems) -> Node | None:
+def read_file(path: Path, shown: str, rank: int, problems: Problems, asked_at: Place | None = None) -> Node | None:
     """The mapping that a file holds, or None when there is nothing to go on with; the reason is in `problems`.
 
     Args:
         path: the file.
         shown: the file as the user named it.
         rank: see `Place`.
+        asked_at: the `extends` that names it; there it is reported when it cannot be read.
     """
-    text = _text_of(path, shown, rank, problems)
+    try:
+        data = _bytes_of(path)
+    except CompatError as error:
+        if asked_at is None:
+            problems.add(Place(rank, 0, 0, shown), "", str(error))
+        else:
+            problems.add(asked_at, "extends", f"{shown}: {error}")
+        return None
+    text = _text_of(data, shown, rank, problems)
     if text is None:
         return None
     start = Place(rank, 1, 1, shown)
@@ -149,17 +78,22 @@ def read_value(text: str, place: Place, where: str, problems: Problems) -> Node 
     return node
 
 
-def _text_of(path: Path, shown: str, rank: int, problems: Problems) -> str | None:
-    nowhere = Place(rank, 0, 0, shown)
+def _bytes_of(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise CompatError("there is no such file") from None
     except (OSError, ValueError) as error:
-        problems.add(nowhere, "", _reason(path, error))
-        return None
+        if isinstance(error, IsADirectoryError):
+            raise CompatError("this is a folder, not a file") from None
+        raise CompatError(f"the file cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(data) > MAX_BYTES:
-        problems.add(nowhere, "", f"the file has more than {MAX_BYTES // 1024} KiB", "a spec is a short text")
-        return None
+        raise CompatError(f"the file has more than {MAX_BYTES // 1024} KiB; a spec is a short text")
+    return data
+
+
+def _text_of(data: bytes, shown: str, rank: int, problems: Problems) -> str | None:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -174,14 +108,6 @@ def _text_of(path: Path, shown: str, rank: int, problems: Problems) -> str | Non
         problems.add(Place(rank, line, column, shown), "", what, "a spec is a YAML text in UTF-8")
         return None
     return text
-
-
-def _reason(path: Path, error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file"
-    if path.is_dir():
-        return "this is a folder, not a file"
-    return f"the file cannot be read: {getattr(error, 'strerror', None) or error}"
 
 
 def _line_and_column(text_before: str) -> tuple[int, int]:
@@ -239,11 +165,12 @@ class _Converter:
         elif isinstance(node, yaml.SequenceNode) and kind == "seq":
             entries = [self.convert(entry, _join(where, str(index))) for index, entry in enumerate(node.value)]
             converted = Node(entries, place)
-        elif isinstance(node, yaml.ScalarNode) and kind in _SCALARS:
+        elif isinstance(node, yaml.ScalarNode) and kind in SCALARS:
             converted = Node(self._scalar(node, kind, place, where), place)
         else:
             tag = node.tag.replace("tag:yaml.org,2002:", "!!")
             self._problems.add(place, where, f"the tag {tag} is not known", "leave it out: values are plain YAML")
+            self._problems.mute([place])
             converted = Node(None, place)
         self._open.pop()
         return converted
@@ -273,11 +200,12 @@ class _Converter:
     def _scalar(self, node: yaml.ScalarNode, kind: str, place: Place, where: str) -> Any:
         try:
             node.value.encode()
-            return _SCALARS[kind](node.value)
+            return SCALARS[kind](node.value)
         except UnicodeEncodeError:
             self._problems.add(place, where, "the text has an escape that is no character")
         except (ValueError, KeyError):
             self._problems.add(place, where, f"{node.value[:60]!r} cannot be read as {kind}")
+        self._problems.mute([place])
         return None if kind != "str" else ""
 
     def _give_up(self, place: Place, where: str, what: str) -> None:
@@ -287,21 +215,3 @@ class _Converter:
 
 def _join(where: str, part: str) -> str:
     return f"{where}.{part}" if where else part
-
-
-def _integer(text: str) -> int:
-    return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
-
-
-def _float(text: str) -> float:
-    lowered = text.lower()
-    return float(lowered.replace(".inf", "inf").replace(".nan", "nan"))
-
-
-_SCALARS: dict[str, Callable[[str], Scalar]] = {
-    "str": str,
-    "null": lambda _text: None,
-    "bool": lambda text: {"true": True, "false": False}[text.lower()],
-    "int": _integer,
-    "float": _float,
-}
