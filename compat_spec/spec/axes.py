@@ -10,9 +10,9 @@ from compat_spec.spec.spec import Axis
 from compat_spec.spec.sweeps import Sweep
 
 _TAKEN = """
-a b block created device error experiment expert fingerprint finished higher_is_better host id kind layer layer_a
-layer_b mean merge metric metric_id model model_a model_b model_id n name parameters quantity role run run_id seconds
-seed spec started status stderr step step_a step_b task task_id value version
+a accuracy accuracy_se answers answers_se b best_loss block critical_step experiment expert fingerprint last_loss
+last_step layer_a layer_b loss loss_se measure merge metric n perplexity perplexity_se quantity rank regression role
+run run_id seed seeds split status step step_a step_b task value
 """
 
 _SQL = """

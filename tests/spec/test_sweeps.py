@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compat_spec.results.views import FIXED_COLUMNS
 from compat_spec.spec import Axis, Spec, load
+from compat_spec.spec.axes import RESERVED
 from compat_spec.spec.sweeps import _linear_range, _log_range
 from tests.spec.conftest import GOOD
 
@@ -134,6 +136,10 @@ def test_a_column_never_takes_the_name_of_another(write: Write) -> None:
         "metrics.cka.seed": ("cka_seed",),
         "metrics.cka.at": ("at",),
     }
+
+
+def test_the_columns_of_the_results_are_known() -> None:
+    assert FIXED_COLUMNS <= RESERVED
 
 
 def test_sweeps_with_one_label_vary_together(write: Write) -> None:
