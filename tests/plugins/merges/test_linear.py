@@ -1,0 +1,109 @@
+"""Weighted averages of parameters."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from torch import Tensor
+
+from compat_plugins.merges.linear import Linear
+from compat_spec.errors import CompatError
+
+
+def merge(tensors: list[Tensor], **parameters: object) -> Tensor:
+    names = tuple(f"m{i}" for i in range(len(tensors)))
+    return Linear.model_validate({"models": names, **parameters}).combine(tensors, None, name="h.0.weight")
+
+
+def some(count: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(count)
+    return [torch.randn(5, 3, generator=generator).to(dtype) for _ in range(count)]
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("weights", [[1.0, 1.0, 1.0], [0.2, 0.5, 0.1], [3.0, -1.0, 0.5], [0.0, 0.0, 2.0]])
+def test_the_weighted_sum_divided_by_the_weights_when_normalized(weights, normalize):
+    tensors = some(3)
+    expected = sum(weight * tensor.double() for weight, tensor in zip(weights, tensors, strict=True))
+    expected = expected / (sum(weights) if normalize else 1)
+    merged = merge(tensors, weights=weights, normalize=normalize)
+    assert merged.dtype == torch.float32
+    torch.testing.assert_close(merged.double(), expected, atol=1e-6, rtol=1e-6)
+
+
+def test_equal_weights_by_default():
+    tensors = some(4)
+    torch.testing.assert_close(merge(tensors), torch.stack(tensors).mean(0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_rounded_once(dtype):
+    tensors = some(3, dtype)
+    exact = torch.stack([tensor.double() for tensor in tensors]).mean(0)
+    merged = merge(tensors)
+    assert merged.dtype == dtype
+    # half a unit in the last place, and what float32 adds to it
+    assert bool(((merged.double() - exact).abs() <= exact.abs() * torch.finfo(dtype).eps * 0.501).all())
+
+
+def test_double_precision_is_kept():
+    tensors = some(2, torch.float64)
+    torch.testing.assert_close(
+        merge(tensors, weights=[0.3, 0.7]), 0.3 * tensors[0] + 0.7 * tensors[1], rtol=1e-14, atol=0
+    )
+
+
+@given(
+    values=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=8),
+    weights=st.lists(st.floats(0.01, 100), min_size=1, max_size=6),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float64]),
+)
+def test_a_model_merged_with_itself_is_itself_to_the_bit(values, weights, dtype):
+    tensor = torch.tensor(values, dtype=dtype)
+    assert merge([tensor] * len(weights), weights=weights).equal(tensor)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_model_that_has_all_the_weight_is_the_result_to_the_bit(place):
+    tensors = [tensor * 1000**i for i, tensor in enumerate(some(3))]
+    weights = [0.0, 0.0, 0.0]
+    weights[place] = 0.7
+    assert merge(tensors, weights=weights).equal(tensors[place])
+
+
+def test_what_is_given_does_not_change():
+    tensors = some(3)
+    before = [tensor.clone() for tensor in tensors]
+    for normalize in (True, False):
+        merge(tensors, weights=[1, 2, 3], normalize=normalize)
+    merge([tensors[0]]).add_(1)
+    assert all(a.equal(b) for a, b in zip(tensors, before, strict=True))
+
+
+def test_masks_and_counters_are_kept_when_equal_and_an_error_otherwise():
+    mask = torch.tensor([True, False])
+    assert merge([mask, mask.clone()]).equal(mask)
+    with pytest.raises(CompatError, match=r"h.0.weight \(bool\) cannot be averaged, and it is not the same"):
+        merge([mask, ~mask])
+    with pytest.raises(CompatError, match=r"\(int64\)"):
+        merge([torch.tensor([1]), torch.tensor([1.0])])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"weights": [1.0]}, "1 weights for 2 models"),
+        ({"weights": [1.0, -1.0]}, "add up to zero"),
+        ({"weights": [1.0, float("nan")]}, "finite"),
+        ({"weights": [1.0, float("inf")]}, "finite"),
+        ({"models": []}, "at least 1"),
+        ({"weigths": [1, 1]}, "weigths"),
+    ],
+)
+def test_parameters_without_sense_are_refused(wrong, message):
+    with pytest.raises(ValidationError, match=message):
+        Linear.model_validate({"models": ["a", "b"]} | wrong)
+    assert Linear.model_validate({"models": ["a", "b"], "weights": [1, -1], "normalize": False}).weights == (1, -1)
