@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
+from torch.overrides import TorchFunctionMode
 
 from compat_spec.errors import CompatError
 
@@ -73,6 +75,7 @@ class Optimizers:
             blocks = {name: parameter for name, parameter in parameters.items() if name in muon_names}
             muon = Muon(list(blocks.values()), lr=muon_lr, momentum=momentum, weight_decay=weight_decay)
             self._owners |= dict.fromkeys(blocks, muon)
+        self._on_cpu = all(parameter.device.type == "cpu" for parameter in parameters.values())
         self._optimizers = list(dict.fromkeys(self._owners.values()))
         self._groups = [(group, group["lr"]) for optimizer in self._optimizers for group in optimizer.param_groups]
 
@@ -81,7 +84,8 @@ class Optimizers:
         for group, lr in self._groups:
             group["lr"] = lr * factor
         for optimizer in self._optimizers:
-            optimizer.step()
+            with _InFloat32() if isinstance(optimizer, Muon) and self._on_cpu else nullcontext():
+                optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
@@ -99,6 +103,21 @@ class Optimizers:
                 name, _, key = entry.removeprefix(_STATE).rpartition(":")
                 parameter = self._parameters[name]
                 self._owners[name].state[parameter][key] = tensor.to(parameter.device)
+
+
+class _InFloat32(TorchFunctionMode):
+    """Inside, Muon orthogonalises in float32 instead of bfloat16.
+
+    A CPU without units for bfloat16 multiplies such matrices tens of times more slowly than float32 ones: a step of
+    four blocks of width 128 took 0.75 instead of 0.025 seconds on one with AVX2.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is Tensor.bfloat16:
+            return args[0].to(torch.float32, copy=True)  # a copy, as bfloat16() makes one: Muon writes into it
+        return func(*args, **(kwargs or {}))
 
 
 def block_matrices(parameters: Mapping[str, nn.Parameter], blocks: Sequence[nn.Module]) -> frozenset[str]:

@@ -54,6 +54,30 @@ def test_muon_without_matrices_in_the_blocks_is_refused() -> None:
         block_matrices(norms, network.anatomy.blocks)
 
 
+@pytest.mark.parametrize("shape", [(7, 5), (3, 11), (24, 96)])
+def test_muon_takes_orthogonal_steps_in_float32(shape: tuple[int, int]) -> None:
+    """After two steps, the same as by the formulas of Jordan et al. (2024) written out in float64."""
+    generator = torch.Generator().manual_seed(sum(shape))
+    start, *gradients = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(3))
+    matrix = nn.Parameter(start.float())
+    optimizers = Optimizers(
+        {"matrix": matrix}, lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, muon_names=frozenset({"matrix"}), muon_lr=0.02
+    )
+    expected, momentum = start, torch.zeros_like(start)
+    for gradient in gradients:
+        matrix.grad = gradient.float()
+        optimizers.step(0.5)
+        momentum = 0.95 * momentum + 0.05 * gradient
+        x = 0.05 * gradient + 0.95 * momentum
+        x = x / x.norm()
+        for _ in range(5):
+            gram = x @ x.T if shape[0] <= shape[1] else x.T @ x
+            polynomial = 3.4445 * torch.eye(len(gram)) - 4.7750 * gram + 2.0315 * gram @ gram
+            x = polynomial @ x if shape[0] <= shape[1] else x @ polynomial
+        expected = expected * (1 - 0.01 * 0.1) - 0.01 * max(1, shape[0] / shape[1]) ** 0.5 * x
+    torch.testing.assert_close(matrix.detach().double(), expected, rtol=0, atol=2e-6)
+
+
 def test_only_matrices_decay() -> None:
     parameters = {"matrix": nn.Parameter(torch.ones(3, 2)), "bias": nn.Parameter(torch.ones(3))}
     optimizers = Optimizers(parameters, lr=0.1, betas=(0.9, 0.95), weight_decay=0.5)
