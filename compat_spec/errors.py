@@ -15,7 +15,7 @@ class UsageError(CompatError):
     exit_status = 2
 
 
-class InterruptedRun(CompatError):
+class InterruptedRun(CompatError):  # noqa: N818
     """The run was told to stop, and everything done so far is safe."""
 
     exit_status = 130

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
 
 from stevedore.named import NamedExtensionManager
 
@@ -121,13 +122,13 @@ def _load(namespace: str, name: str) -> Plugin:
     )
 
 
-def _manager(namespace: str, wanted: tuple[str, ...], errors: list[str] | None = None) -> NamedExtensionManager:
+def _manager(namespace: str, wanted: tuple[str, ...], errors: list[str] | None = None) -> NamedExtensionManager[Any]:
     def keep_error(_manager: object, _entry_point: EntryPoint, error: BaseException) -> None:
         if errors is not None:
             errors.append(f"{type(error).__name__}: {error}")
 
     return NamedExtensionManager(
-        namespace, names=list(wanted), on_load_failure_callback=keep_error, warn_on_missing_entrypoint=False
+        namespace, names=list(wanted), on_load_failure_callback=keep_error, on_missing_entrypoints_callback=None
     )
 
 

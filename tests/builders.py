@@ -45,7 +45,9 @@ def tiny_config(model_type: str = "gpt2", *, blocks: int = 3, width: int = 16, c
     return AutoConfig.for_model(model_type, vocab_size=257, **{**sizes, **special, **more})
 
 
-def tiny_network(model_type: str = "gpt2", *, seed: int = 0, dtype: torch.dtype = torch.float32, **sizes: Any) -> Network:
+def tiny_network(
+    model_type: str = "gpt2", *, seed: int = 0, dtype: torch.dtype = torch.float32, **sizes: Any
+) -> Network:
     """A random network on the byte tokenizer; another seed gives another network of the same shape."""
     with seeded(seed):
         module = AutoModelForCausalLM.from_config(tiny_config(model_type, **sizes))

@@ -33,7 +33,8 @@ def ls(
     table = Table(box=None, pad_edge=False, header_style="bold")
     if steps:
         for column in ("artifact", "kind", "what", "size", "took", "last used"):
-            table.add_column(column, no_wrap=column != "what", justify="right" if column in ("size", "took") else "left")
+            right = column in ("size", "took")
+            table.add_column(column, no_wrap=column != "what", justify="right" if right else "left")
         for one in sorted(manifests, key=lambda one: one.created):
             used = time_in_words(time.time() - opened.last_used(one.fingerprint))
             took = f"{one.seconds:.1f} s"
@@ -53,7 +54,7 @@ def ls(
 @app.command(epilog="Example: compat cache verify")
 def verify(
     store: StoreFolder = DEFAULT_STORE,
-    remove: Annotated[bool, typer.Option("--remove", help="Remove what is broken; the next run makes it again.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove what is broken, to be made again.")] = False,
 ) -> None:
     """Compare every file of the store with its checksum. Exit status 1 when something is wrong."""
     from compat_spec.store import Store

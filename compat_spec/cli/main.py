@@ -8,7 +8,7 @@ import sys
 import typer
 
 from compat_spec.cli import cache, plan, plugins, query, run, runs, schema, show, validate, version
-from compat_spec.errors import CompatError
+from compat_spec.errors import CompatError, InterruptedRun
 
 EPILOG = "Start with: compat run specs/quickstart.yaml"
 
@@ -40,6 +40,9 @@ def main() -> None:
     except CompatError as error:
         print(error if "\n" in str(error) else f"compat: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        print("compat: stopped at once; what was done before is kept", file=sys.stderr, flush=True)
+        os._exit(InterruptedRun.exit_status)  # without waiting for the threads of steps
     except BrokenPipeError:  # `compat query … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -16,6 +16,9 @@ QUIET_SECONDS = 10.0
 """How long a step may run in a pipe before a line says how far it is."""
 
 
+STOPPING = "stopping where nothing is lost; Ctrl-C again stops at once"
+
+
 class LiveDisplay:
     """An overall bar by the amount of work, a line for the running step, and a line kept for each failure."""
 
@@ -64,6 +67,8 @@ class LiveDisplay:
                 self._console.print(f"failed: {step.label}: {error}", style="red", markup=False, highlight=False)
             case events.Waiting(step):
                 self._console.print(f"waiting for another run: {step.label}", style="dim", markup=False)
+            case events.Stopping():
+                self._console.print(STOPPING, style="yellow", markup=False)
 
     def _advance(self, inside: int) -> None:
         if self._overall is not None:
@@ -114,6 +119,8 @@ class PlainDisplay:
                 self._line(f"{self._count()} failed: {step.label}: {error}")
             case events.Waiting(step):
                 self._line(f"waiting for another run: {step.label}")
+            case events.Stopping():
+                self._line(STOPPING)
 
     def _count(self) -> str:
         width = len(str(self._total))

@@ -15,7 +15,7 @@ from compat_spec.spec.spec import Declaration, MergeVariant, MetricVariant, Mode
 from compat_spec.store import ArtifactRef
 
 
-def plan(spec: Spec) -> Plan:
+def make_plan(spec: Spec) -> Plan:
     """Every step that the spec asks for, each once, and what is measured by which."""
     return _Planner(spec).plan()
 
@@ -215,9 +215,7 @@ class _Planner:
 
     # ------------------------------------------------------------------------------------------------- metrics
 
-    def measure(
-        self, metric: Declaration[MetricVariant], variant: MetricVariant, start: Assignment, seed: int
-    ) -> None:
+    def measure(self, metric: Declaration[MetricVariant], variant: MetricVariant, start: Assignment, seed: int) -> None:
         for task in variant.tasks:
             if variant.between is not None:
                 a, b = variant.between

@@ -10,7 +10,6 @@ from typing import Any
 from compat_spec.components import Component
 from compat_spec.store import ArtifactRef
 
-
 SMALL_STEP = 6_000
 """What a step that trains nothing costs, on the scale of `Step.work`."""
 

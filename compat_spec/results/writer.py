@@ -56,6 +56,12 @@ class RunWriter:
         with self._transaction() as connection:
             _insert(connection, StepRecord, [self._step(row) for row in rows])
 
+    def examples(self, task: str, counts: Mapping[str, int]) -> None:
+        """Record how many examples each split of a task has."""
+        with self._transaction() as connection:
+            of_task = TaskRecord.task_id == _find(self._tasks, task, "task")
+            connection.execute(update(TaskRecord).where(of_task).values(examples=dict(counts)))
+
     def scores(self, rows: Sequence[ScoreRow]) -> None:
         """Record scores. The steps that found them must be recorded already."""
         with self._transaction() as connection:

@@ -56,5 +56,10 @@ class Waiting:
     step: Step
 
 
-Event: TypeAlias = RunStarted | StepStarted | StepProgress | StepFinished | StepFailed | Waiting
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """The run was told to stop, and ends where nothing is lost."""
+
+
+Event: TypeAlias = RunStarted | StepStarted | StepProgress | StepFinished | StepFailed | Waiting | Stopping
 Listener: TypeAlias = Callable[[Event], None]

@@ -115,9 +115,7 @@ def compare(step: Step, workspace: Workspace, device: str, folder: Path) -> dict
         for j, value in enumerate(row)
         if metric.layers == "all" or i == j
     ]
-    (folder / SIMILARITY).write_text(
-        json.dumps({"split": metric.split, "n": len(left[0]), "pairs": pairs}), "utf-8"
-    )
+    (folder / SIMILARITY).write_text(json.dumps({"split": metric.split, "n": len(left[0]), "pairs": pairs}), "utf-8")
     return {}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -70,18 +69,13 @@ def _check_same_tensors(merge: TensorMerge, checkpoints: list[Checkpoint]) -> No
 
 def _copy_all_but_tensors(source: Path, folder: Path) -> None:
     """Config and tokenizer are the first model's."""
-    shards = set()
-    if (source / INDEX).exists():
-        shards = set(json.loads((source / INDEX).read_text("utf-8"))["weight_map"].values())
     for path in source.iterdir():
-        if path.is_file() and path.suffix in {".json", ".txt", ".model", ".jinja"} and path.name not in shards:
-            if path.name not in (INDEX, "artifact.json"):
-                shutil.copyfile(path, folder / path.name)
+        kept = path.suffix in {".json", ".txt", ".model", ".jinja"} and path.name not in (INDEX, "artifact.json")
+        if kept and path.is_file():
+            shutil.copyfile(path, folder / path.name)
 
 
-def _merge_modules(
-    merge: ModuleMerge, step: Step, workspace: Workspace, device: str, folder: Path
-) -> dict[str, Any]:
+def _merge_modules(merge: ModuleMerge, step: Step, workspace: Workspace, device: str, folder: Path) -> dict[str, Any]:
     inputs = dict(step.inputs)
     assert step.component is not None
     with seeded(step.seed or 0):

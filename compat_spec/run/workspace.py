@@ -6,11 +6,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeAlias, TypeVar
 
+from torch import Tensor
+
 from compat_spec.errors import InterruptedRun
 from compat_spec.nn.evaluation import TokenScores
 from compat_spec.run.networks import Networks
 from compat_spec.store import Store
-from torch import Tensor
 
 Tell: TypeAlias = Callable[[str, int, int, str], None]
 """How far a step is: its fingerprint, done, total, a note."""

@@ -1,7 +1,7 @@
 """The spec language: `load(path)` reads a YAML file, checks all of it and gives a `Spec`, ready to be planned."""
 
-from compat_spec.spec.load import load
 from compat_spec.spec.problems import Place, Problem, SpecError
+from compat_spec.spec.reading import load
 from compat_spec.spec.spec import (
     Axis,
     Declaration,

@@ -14,9 +14,9 @@ from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from compat_spec import registry
 from compat_spec.components import Component, Merge, Metric, ModelSource, ModuleMerge, PairMetric, TensorMerge, Trainer
 from compat_spec.spec.keys import DEFAULT_TRAINER, NAME, SECTIONS
-from compat_spec.spec.load import MAX_SEED, VERSION
-from compat_spec.spec.load import NAME as EXPERIMENT_NAME
 from compat_spec.spec.parts import CONTRACTS
+from compat_spec.spec.reading import MAX_SEED, VERSION
+from compat_spec.spec.reading import NAME as EXPERIMENT_NAME
 from compat_spec.spec.sweeps import MAX_POINTS
 
 Schema: TypeAlias = dict[str, Any]

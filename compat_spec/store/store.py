@@ -1,10 +1,10 @@
 """The store: folders of files under fingerprints, written aside and renamed when whole.
 
-    ROOT/artifacts/ab/ab12…/     an artifact: its files and `artifact.json`, the manifest with their checksums
-    ROOT/work/ab12…/             what an unfinished step needs to go on (training state)
-    ROOT/aside/…                 folders being written; leftovers of killed processes are harmless
-    ROOT/locks/ab12….lock        held by the process that computes a fingerprint
-    ROOT/users/PID.lock          held by each process that uses the store
+ROOT/artifacts/ab/ab12…/     an artifact: its files and `artifact.json`, the manifest with their checksums
+ROOT/work/ab12…/             what an unfinished step needs to go on (training state)
+ROOT/aside/…                 folders being written; leftovers of killed processes are harmless
+ROOT/locks/ab12….lock        held by the process that computes a fingerprint
+ROOT/users/PID.lock          held by each process that uses the store
 """
 
 from __future__ import annotations
@@ -258,7 +258,8 @@ class Store:
             ours = error.filename is not None and str(error.filename).startswith(str(self.root))
             if not ours and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
                 raise
+            where = error.filename or "while writing"
             raise CompatError(
-                f"the store {self.root} cannot be written: {error.strerror or error} ({error.filename or 'while writing'}); "
+                f"the store {self.root} cannot be written: {error.strerror or error} ({where}); "
                 "free space or choose another folder with --store"
             ) from error

@@ -1,0 +1,232 @@
+"""Runs a whole plan: what the store has is taken from there, the rest is computed, and all of it is recorded."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Event as Flag
+
+from compat_spec.components import Executor
+from compat_spec.errors import InterruptedRun
+from compat_spec.plan import Plan, Step
+from compat_spec.results import ModelRow, Results, ResultsError, RunInfo, RunWriter, TaskRow
+from compat_spec.run.devices import device_name, resolve_device
+from compat_spec.run.events import Event, Listener, RunStarted, StepProgress, Stopping
+from compat_spec.run.needed import needed_steps
+from compat_spec.run.provenance import commit_of, versions
+from compat_spec.run.recording import Recorder
+from compat_spec.run.runner import StepRunner
+from compat_spec.run.scheduler import Outcome, Scheduler
+from compat_spec.run.signals import stop_signal
+from compat_spec.run.workspace import Workspace
+from compat_spec.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A step that failed, and why."""
+
+    step: Step
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """How a run ended.
+
+    Attributes:
+        run_id: its public id in the results.
+        computed: how many steps it computed.
+        reused: how many it found in the store, those included that another run made meanwhile.
+        failed: the steps that failed.
+        skipped: how many were left out because they need one that failed.
+        left: how many were not begun, or not ended, because the run was told to stop.
+    """
+
+    run_id: str
+    computed: int
+    reused: int
+    failed: tuple[Failure, ...]
+    skipped: int
+    left: int
+    seconds: float
+
+    @property
+    def exit_status(self) -> int:
+        """0: all is done; 1: a step failed; 130: told to stop."""
+        if self.left:
+            return InterruptedRun.exit_status
+        return 1 if self.failed else 0
+
+
+def run_plan(
+    plan: Plan,
+    store: Store,
+    results: Results,
+    executor: Executor,
+    *,
+    device: str = "auto",
+    listener: Listener | None = None,
+    checkpoint_every: float = 60.0,
+    command: str = "",
+) -> RunSummary:
+    """Compute what the store lacks, and record every step and number of the plan as one run.
+
+    A step that fails takes down what depends on it and nothing else. Ctrl-C and SIGTERM end the run where nothing is
+    lost: the next one goes on from there.
+
+    Args:
+        device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
+        listener: is told what goes on, in the thread of the caller.
+        checkpoint_every: seconds between the checkpoints of a training.
+        command: what the user typed, for the results.
+
+    Raises:
+        UsageError: the device is not there.
+        CompatError: the store or the results cannot be written. What is done stays done.
+        KeyboardInterrupt: Ctrl-C came a second time. Nothing waits for the steps that were running.
+    """
+    device = resolve_device(device)
+    events: SimpleQueue[Event] = SimpleQueue()
+    with store.in_use(), stop_signal(told=lambda: events.put(Stopping())) as stop:
+        running = _Run(plan, store, executor, device, listener or _nobody, events, stop)
+        with _recorded(results, _info(plan, device, executor, command), running) as writer:
+            running.go(writer, checkpoint_every)
+    return running.summary(writer.id)
+
+
+class _Run:
+    """A run under way."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        executor: Executor,
+        device: str,
+        listener: Listener,
+        events: SimpleQueue[Event],
+        stop: Flag,
+    ) -> None:
+        self.plan, self.store, self.executor, self.device = plan, store, executor, device
+        self.listener, self.events, self.stop = listener, events, stop
+        self.started = time.monotonic()
+        self.needed = needed_steps(plan, store)
+        needed = set(self.needed)
+        self.found = [step for step in plan.steps if step not in needed and store.has(step)]
+        self.ended: list[Outcome] = []
+
+    def go(self, writer: RunWriter, checkpoint_every: float) -> None:
+        work = sum(self.plan.steps[fingerprint].work for fingerprint in self.needed)
+        total = len(self.found) + len(self.needed)
+        self.listener(RunStarted(total, len(self.found), device_name(self.device), work))
+        for fingerprint in self.found:
+            self.store.touch(fingerprint)
+        recorder = Recorder(self.plan, self.store, writer)
+        recorder.found(self.found)
+        workspace = Workspace(
+            self.store,
+            tell=lambda *facts: self.events.put(StepProgress(*facts)),
+            stopping=self.stop.is_set,
+            checkpoint_every=checkpoint_every,
+        )
+        self.executor.open(StepRunner(workspace), self.device)
+        try:
+            self._schedule(recorder)
+        except Exception:
+            self.stop.set()  # so that a step that is running ends soon
+            self.executor.close()
+            raise
+        self.executor.close()
+
+    def _schedule(self, recorder: Recorder) -> None:
+        def ended(outcome: Outcome) -> None:
+            recorder.ended(outcome)
+            self.ended.append(outcome)
+
+        scheduler = Scheduler(
+            self.plan,
+            self.store,
+            self.executor,
+            ended=ended,
+            listener=self.listener,
+            stopping=self.stop.is_set,
+            pump=self._pass_on,
+        )
+        scheduler.run(self.needed)
+
+    def _pass_on(self) -> None:
+        """Tell the user what steps and signals have told since the last time."""
+        while not self.events.empty():
+            self.listener(self.events.get())
+
+    def summary(self, run_id: str) -> RunSummary:
+        count = Counter(outcome.status for outcome in self.ended)
+        failed = tuple(Failure(one.step, one.error or "") for one in self.ended if one.status == "failed")
+        done = count["computed"] + count["reused"] + count["failed"] + count["skipped"]
+        return RunSummary(
+            run_id=run_id,
+            computed=count["computed"],
+            reused=len(self.found) + count["reused"],
+            failed=failed,
+            skipped=count["skipped"],
+            left=len(self.needed) - done,
+            seconds=time.monotonic() - self.started,
+        )
+
+
+@contextmanager
+def _recorded(results: Results, info: RunInfo, running: _Run) -> Iterator[RunWriter]:
+    """The writer of the run's rows; at the end, how it ended is written, too."""
+    writer = results.start_run(info)
+    try:
+        yield writer
+    except BaseException as error:
+        with suppress(ResultsError):  # that the database is gone is what `error` says
+            if isinstance(error, Exception):
+                writer.finish("failed", str(error))
+            else:
+                writer.finish("interrupted")
+        raise
+    summary = running.summary(writer.id)
+    writer.finish("interrupted" if summary.left else "failed" if summary.failed else "finished")
+
+
+def _info(plan: Plan, device: str, executor: Executor, command: str) -> RunInfo:
+    return RunInfo(
+        experiment=plan.experiment,
+        spec_text=plan.spec_text,
+        spec_path=plan.spec_path,
+        command=command,
+        versions=versions(plan),
+        commit=commit_of(Path(plan.spec_path)),
+        host=socket.gethostname(),
+        device=device_name(device),
+        executor=type(executor).__name__.lower(),
+        parameters=plan.parameters,
+        models=[
+            ModelRow(
+                name=model.name,
+                role=model.role,
+                use=model.use,
+                parent=model.parent,
+                experts=model.experts,
+                parameters=model.parameters,
+            )
+            for model in plan.models
+        ],
+        tasks=[
+            TaskRow(name=task.name, use=task.use, parameters=task.parameters, fingerprint=task.fingerprint)
+            for task in plan.tasks
+        ],
+    )
+
+
+def _nobody(_: Event) -> None:
+    """Hears nothing."""

@@ -1,0 +1,126 @@
+"""What becomes of a run in the results: a row for each step, and the numbers that measuring steps found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+from compat_spec.plan import Plan, Step, StepKind
+from compat_spec.results import RunWriter, ScoreRow, SimilarityRow, StepRow
+from compat_spec.results.rows import StepStatus
+from compat_spec.run.measuring import read_scores, read_similarity
+from compat_spec.run.scheduler import Outcome
+from compat_spec.store import Store
+
+
+class Recorder:
+    """Writes how the steps of a plan ended, with their numbers read from the store.
+
+    A step that was computed in an earlier run is recorded like any other: the rows of a run are always complete.
+    """
+
+    def __init__(self, plan: Plan, store: Store, writer: RunWriter) -> None:
+        self._plan = plan
+        self._store = store
+        self._writer = writer
+        self._tasks: dict[str, list[str]] = {}
+        for task in plan.tasks:
+            self._tasks.setdefault(task.fingerprint, []).append(task.name)
+
+    def found(self, fingerprints: Iterable[str]) -> None:
+        """Record steps that the store had when the run started."""
+        steps = [self._plan.steps[fingerprint] for fingerprint in fingerprints]
+        self._writer.steps([self._reused(step) for step in steps])
+        self._results_of(steps)
+
+    def ended(self, outcome: Outcome) -> None:
+        """Record a step that the run was to do. One that was interrupted is left to the next run."""
+        if outcome.status == "interrupted":
+            return
+        self._writer.step(self._reused(outcome.step) if outcome.status == "reused" else _row(outcome))
+        if outcome.status in ("computed", "reused"):
+            self._results_of([outcome.step])
+
+    def _reused(self, step: Step) -> StepRow:
+        return StepRow(
+            fingerprint=step.fingerprint,
+            kind=step.kind.value,
+            label=step.label,
+            status="reused",
+            facts=self._store.manifest(step.fingerprint).facts,
+        )
+
+    def _results_of(self, steps: list[Step]) -> None:
+        for step in steps:
+            for task in self._tasks.get(step.fingerprint, ()):
+                self._writer.examples(task, self._store.manifest(step.fingerprint).facts["examples"])
+        scores = [row for step in steps if step.kind is StepKind.MEASURE for row in self._scores(step)]
+        similarities = [row for step in steps if step.kind is StepKind.COMPARE for row in self._similarities(step)]
+        if scores:
+            self._writer.scores(scores)
+        if similarities:
+            self._writer.similarities(similarities)
+
+    def _scores(self, step: Step) -> Iterator[ScoreRow]:
+        split, scores = read_scores(self._store.path(step.fingerprint))
+        for measurement in self._plan.measurements.get(step.fingerprint, ()):
+            assert measurement.model is not None
+            for score in scores:
+                yield ScoreRow(
+                    fingerprint=step.fingerprint,
+                    metric=measurement.metric,
+                    quantity=score.quantity or measurement.quantity,
+                    task=measurement.task,
+                    split=split,
+                    model=measurement.model,
+                    training_step=measurement.training_step,
+                    seed=measurement.seed,
+                    value=score.value,
+                    n=score.n,
+                    parameters=measurement.parameters,
+                    block=score.block,
+                    expert=score.expert,
+                )
+
+    def _similarities(self, step: Step) -> Iterator[SimilarityRow]:
+        similarity = read_similarity(self._store.path(step.fingerprint))
+        for measurement in self._plan.measurements.get(step.fingerprint, ()):
+            assert measurement.between is not None
+            for pair in similarity["pairs"]:
+                yield SimilarityRow(
+                    fingerprint=step.fingerprint,
+                    metric=measurement.metric,
+                    measure=measurement.use,
+                    quantity=measurement.quantity,
+                    task=measurement.task,
+                    model_a=measurement.between[0],
+                    model_b=measurement.between[1],
+                    step_a=measurement.training_steps[0],
+                    step_b=measurement.training_steps[1],
+                    layer_a=pair["layer_a"],
+                    layer_b=pair["layer_b"],
+                    seed=measurement.seed,
+                    value=pair["value"],
+                    n=similarity["n"],
+                    parameters=measurement.parameters,
+                )
+
+
+def _row(outcome: Outcome) -> StepRow:
+    step, report = outcome.step, outcome.report
+    facts = dict(report.facts) if report else {}
+    if outcome.traceback:
+        facts["traceback"] = outcome.traceback
+    return StepRow(
+        fingerprint=step.fingerprint,
+        kind=step.kind.value,
+        label=step.label,
+        status=cast("StepStatus", outcome.status),
+        seconds=report.seconds if report else None,
+        device=report.device if report else None,
+        started=datetime.now(UTC) - timedelta(seconds=report.seconds) if report else None,
+        error=outcome.error,
+        facts=facts,
+        peak_bytes=facts.pop("peak_bytes", None),
+    )
