@@ -9,6 +9,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+OURS = "compat-spec"
+"""The distribution whose plugins are listed without saying where they come from."""
+
 app = typer.Typer(help="List the installed components, and show what one does and takes.", no_args_is_help=True)
 
 
@@ -25,15 +28,19 @@ def list_(
     kinds = [namespace.removeprefix("compat.") for namespace in registry.CONTRACTS]
     if kind is not None and kind not in kinds:
         raise UsageError(f"{kind!r} is not a kind of plugin; there are {', '.join(kinds)}")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("kind", "name", "what it does", "from"):
-        table.add_column(column, no_wrap=column in ("kind", "name"), overflow="fold")
+    console = Console(highlight=False, markup=False)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name in [kind] if kind else kinds:
+        table.add_row(name, style="bold")
         for plugin in registry.plugins(f"compat.{name}"):
             summary = f"broken: {plugin.error}" if plugin.error else plugin.summary
-            source = f"{plugin.distribution} {plugin.distribution_version}"
-            table.add_row(name, plugin.name, summary, source, style="red" if plugin.error else None)
-    Console(highlight=False, markup=False).print(table)
+            if plugin.distribution != OURS or plugin.error:
+                summary += f" [{plugin.distribution} {plugin.distribution_version}]"
+            table.add_row(f"  {plugin.name}", summary, style="red" if plugin.error else None)
+    console.print(table)
+    console.print("\ncompat plugins show NAME tells more of one.", style="dim")
 
 
 @app.command(epilog="Example: compat plugins show routing")
@@ -52,8 +59,14 @@ def show(name: Annotated[str, typer.Argument(help="The name that a spec gives in
         if plugin.component is None:
             console.print(f"broken: {plugin.error}", style="red")
             continue
-        console.print(f"\n{inspect.getdoc(plugin.component) or ''}\n")
+        console.print(f"\n{_flowing(inspect.getdoc(plugin.component) or '')}\n")
         console.print(_parameters(plugin.component))
+
+
+def _flowing(text: str) -> str:
+    """A docstring whose paragraphs are one line each, to be wrapped at the width of the terminal."""
+    paragraphs = text.split("\n\n")
+    return "\n\n".join(block if "\n " in block else block.replace("\n", " ") for block in paragraphs)
 
 
 def _parameters(component: Any) -> Table:
