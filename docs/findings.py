@@ -106,7 +106,7 @@ def curves(values: Mapping[str, Mapping[int, SEED_VALUES]], title: str) -> Any:
     ]
     steps = sorted({row["step"] for row in data})
     x = alt.X("step:Q", title="steps of fine-tuning", scale=alt.Scale(type="sqrt"), axis=alt.Axis(values=steps))
-    colour = alt.Color("what:N", title=None, sort=list(values))
+    colour = alt.Color("what:N", title=None, sort=list(values), legend=alt.Legend(symbolOpacity=1))
     base = alt.Chart(alt.Data(values=data), width=300, height=220, title=title).encode(x=x, color=colour)
     y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False))
     band = base.mark_area(opacity=0.2).encode(y=alt.Y("low:Q", title=None, scale=alt.Scale(zero=False)), y2="high:Q")
@@ -269,10 +269,10 @@ def combining(numbers: Numbers) -> str:
         "ensemble": "average of predictions",
         "shared_router": "one shared router",
         "router": "a router per block",
-        "router_with_base": "… with the base as third expert",
-        "router_span 2": "… over 2 blocks (span 2)",
-        "router_span 3": "… over 3 blocks (span 3)",
-        "router_span 4": "… over 4 blocks (span 4)",
+        "router_with_base": "a router per block, with the base",
+        "router_span 2": "routers over 2 blocks (span 2)",
+        "router_span 3": "routers over 3 blocks (span 3)",
+        "router_span 4": "routers over 4 blocks (span 4)",
         "direct": "fine-tuning the base on the target",
     }
     order = sorted(ways, key=lambda way: mean(ways[way]))
@@ -382,6 +382,9 @@ The mean CKA of blocks that are so far apart:
 """
 
 
+DOUBTS = """
+"""
+
 PAGE = """# Findings at the scale of a laptop
 
 What the experiments of this repository show, as means ± standard errors over {seeds} seeds. This page is made from the
@@ -400,8 +403,6 @@ parameters, and the target is word problems that are answered by Python programs
 
 def main(database: str) -> None:
     numbers = Numbers(open_results(database, create=False))
-    PICTURES.mkdir(exist_ok=True)
-    parts = [part(numbers) for part in (specialisation, interpolation, critical_step, combining, layers)]
     runs = numbers.rows(
         "SELECT r.device, (SELECT count(DISTINCT seed) FROM scores s WHERE s.run_id = r.run_id) AS seeds FROM runs r "
         "JOIN latest_runs USING (run_id) WHERE r.experiment IN ('critical_step', 'routing', 'layers')"
@@ -409,12 +410,13 @@ def main(database: str) -> None:
     if len(runs) < 3:
         sys.exit(f"{database} needs a run of each of critical_step, routing and layers; make findings makes them")
     minutes = numbers.rows("SELECT sum(seconds) / 60 AS minutes FROM steps WHERE status = 'computed'")[0]["minutes"]
+    PICTURES.mkdir(exist_ok=True)
     page = PAGE.format(
         seeds=min(run["seeds"] for run in runs),
         minutes=round(minutes),
         device=runs[0]["device"],
-        parts="\n".join(parts),
-        doubts=(HERE / "doubts.md").read_text("utf-8").strip(),
+        parts="\n".join(part(numbers) for part in (specialisation, interpolation, critical_step, combining, layers)),
+        doubts=DOUBTS.strip(),
     )
     (HERE / "findings.md").write_text(page, "utf-8")
 
