@@ -1,9 +1,10 @@
 # `make demo` runs the default experiment, `make test` runs the tests and checks; both make .venv first.
+# `make findings` runs the experiments of docs/findings.md over three seeds, and writes that page.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test findings clean
 
 demo: .venv/demo
 	$(BIN)/compat run specs/routing.yaml
@@ -14,6 +15,12 @@ test: .venv/test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+findings: .venv/test
+	$(BIN)/compat run specs/critical_step.yaml
+	$(BIN)/compat run specs/routing.yaml --set "seeds=[0,1,2]"
+	$(BIN)/compat run specs/layers.yaml
+	$(BIN)/python docs/findings.py results.db
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -28,7 +28,8 @@ def ls(
     from compat_spec.store import Manifest, Store
 
     opened = Store(store)
-    manifests = [opened.manifest(fingerprint) for fingerprint in opened]
+    found = opened.manifests().values()
+    manifests = [manifest for manifest in found if manifest is not None]
     console = Console(highlight=False, markup=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     if steps:
@@ -49,6 +50,8 @@ def ls(
             size = size_in_words(sum(one.size for one in of_kind))
             table.add_row(kind, str(len(of_kind)), size, time_in_words(sum(one.seconds for one in of_kind)))
     console.print(table)
+    if broken := len(found) - len(manifests):
+        console.print(f"{broken} more cannot be read; see compat cache verify", style="red")
 
 
 @app.command(epilog="Example: compat cache verify")
@@ -97,7 +100,8 @@ def gc(
     if opened.others_use_it():
         raise CompatError(f"a run is using the store {store}; clear it when the run has ended")
     old = opened.unused_since(limit)
-    size = sum(opened.manifest(fingerprint).size for fingerprint in old)
+    manifests = opened.manifests()
+    size = sum(manifest.size for fingerprint in old if (manifest := manifests[fingerprint]) is not None)
     if not dry_run:
         for fingerprint in old:
             opened.remove(fingerprint)

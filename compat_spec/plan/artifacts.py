@@ -9,7 +9,7 @@ from compat_spec.components import Component, TaskName, names_in
 from compat_spec.plan.fingerprint import component_content, fingerprint
 from compat_spec.plan.points import Assignment, Points, references_of, select
 from compat_spec.plan.steps import ComponentCall, Step, StepKind
-from compat_spec.spec.spec import Declaration, MergeVariant, ModelRef, ModelVariant, Spec, TaskVariant
+from compat_spec.spec.spec import Declaration, MergeVariant, ModelRef, ModelVariant, Point, Spec, TaskVariant
 from compat_spec.store import ArtifactRef
 
 
@@ -99,7 +99,7 @@ class Artifacts:
         if variant.parent is not None:
             start = self.model(variant.parent, assignment, seed)
         else:
-            start = self._source(name, variant, assignment, seed)
+            start = self._source(name, assignment, seed)
         if variant.trainer is None:
             return start
         assert variant.trainer_use is not None
@@ -119,7 +119,9 @@ class Artifacts:
             tokens=variant.trainer.tokens(),
         )
 
-    def _source(self, name: str, variant: ModelVariant, assignment: Assignment, seed: int) -> ArtifactRef:
+    def _source(self, name: str, assignment: Assignment, seed: int) -> ArtifactRef:
+        declaration = self.spec.models[name]
+        variant: ModelVariant = select(declaration, assignment)
         source, use = variant.source, variant.source_use
         assert source is not None
         assert use is not None
@@ -128,7 +130,7 @@ class Artifacts:
         own_seed = seed if source.uses_seed() else None
         return self.step(
             StepKind.SOURCE,
-            f"start of {name}{self.suffix(assignment, own_seed)}",
+            f"start of {name}{self.suffix(_deciding(declaration, assignment), own_seed)}",
             content={"source": self.content(use, source, tasks), "tokenizer": str(tokenizer), "seed": own_seed},
             inputs={"tokenizer": tokenizer},
             component=ComponentCall.of(use, source),
@@ -231,3 +233,15 @@ class Artifacts:
         if seed is not None and len(self.spec.seeds) > 1:
             values["seed"] = seed
         return f" ({', '.join(f'{key} {value}' for key, value in values.items())})" if values else ""
+
+
+def _deciding(declaration: Declaration[ModelVariant], assignment: Assignment) -> Assignment:
+    """The part of an assignment that decides the source of a model: not what its training alone depends on."""
+    left_out = set()
+    for place, axis in enumerate(declaration.axes):
+        alike: dict[Point, list[ModelVariant]] = {}
+        for point, variant in declaration.variants.items():
+            alike.setdefault(point[:place] + point[place + 1 :], []).append(variant)
+        if all(variant.source == variants[0].source for variants in alike.values() for variant in variants):
+            left_out.add(axis.name)
+    return tuple(pair for pair in assignment if pair[0] not in left_out)

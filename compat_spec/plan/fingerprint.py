@@ -40,8 +40,10 @@ def _canonical(value: Any, resolve: Resolve) -> Any:
     if isinstance(value, BaseModel):
         return {key: _canonical(inner, resolve) for key, inner in value}
     if isinstance(value, Mapping):
-        # a list of pairs: keys may be names, and two names may stand for one thing
+        # a list of pairs: two names may stand for one thing; and a trainer may take the tasks of a mixture in turn
         pairs = [[_canonical(key, resolve), _canonical(inner, resolve)] for key, inner in value.items()]
+        if any(isinstance(key, TaskName | ModelName) for key in value):
+            return pairs
         return sorted(pairs, key=lambda pair: json.dumps(pair[0], sort_keys=True))
     if isinstance(value, list | tuple):
         return [_canonical(inner, resolve) for inner in value]

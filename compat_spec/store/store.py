@@ -104,8 +104,18 @@ class Store:
             data = json.loads(path.read_text("utf-8"))
             files = {name: FileFacts(**facts) for name, facts in data.pop("files").items()}
             return Manifest(files=files, **data)
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise CorruptArtifactError(f"the manifest {path} cannot be read: {error}") from error
+
+    def manifests(self) -> dict[str, Manifest | None]:
+        """The manifest of every finished artifact, by fingerprint; None where it cannot be read."""
+        found: dict[str, Manifest | None] = {}
+        for fingerprint in self:
+            try:
+                found[fingerprint] = self.manifest(fingerprint)
+            except CorruptArtifactError:
+                found[fingerprint] = None
+        return found
 
     def __iter__(self) -> Iterator[str]:
         """The fingerprints of all finished artifacts, sorted."""
@@ -176,14 +186,16 @@ class Store:
 
     def unused_since(self, moment: float) -> list[str]:
         """The artifacts that no run has used since, and that no artifact in use refers to."""
-        recent = [fingerprint for fingerprint in self if self.last_used(fingerprint) > moment]
+        manifests = self.manifests()
+        recent = [fingerprint for fingerprint in manifests if self.last_used(fingerprint) > moment]
         kept = set(recent)
         while recent:
-            refers = self.manifest(recent.pop()).facts.get("refers", ())
+            manifest = manifests.get(recent.pop())
+            refers = manifest.facts.get("refers", ()) if manifest else ()
             found = [fingerprint for fingerprint in refers if fingerprint not in kept]
             kept.update(found)
-            recent += [fingerprint for fingerprint in found if self.has(fingerprint)]
-        return [fingerprint for fingerprint in self if fingerprint not in kept]
+            recent += found
+        return [fingerprint for fingerprint in manifests if fingerprint not in kept]
 
     def clear_leftovers(self, moment: float) -> None:
         """Remove what killed runs left: half-written folders, locks, and training states that are older than `moment`.
@@ -198,8 +210,8 @@ class Store:
 
     def remove(self, fingerprint: str) -> None:
         folder = self._folder(fingerprint)
-        with suppress(FileNotFoundError):
-            (folder / MANIFEST).unlink()
+        with self._disk_errors():
+            (folder / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
     # --------------------------------------------------------------------------------------------------- locks
@@ -237,12 +249,13 @@ class Store:
         """Whether a living process uses the store. Forgets the dead ones."""
         for path in (self.root / "users").glob("*.lock"):
             lock = FileLock(path, is_singleton=False)
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                return True
-            lock.release()
-            path.unlink(missing_ok=True)
+            with self._disk_errors():
+                try:
+                    lock.acquire(timeout=0)
+                except Timeout:
+                    return True
+                lock.release()
+                path.unlink(missing_ok=True)
         return False
 
     # ------------------------------------------------------------------------------------------------- helpers
@@ -255,7 +268,9 @@ class Store:
         try:
             yield
         except OSError as error:
-            ours = error.filename is not None and str(error.filename).startswith(str(self.root))
+            ours = isinstance(error.filename, str | Path) and Path(error.filename).is_relative_to(self.root)
+            if ours and error.errno == errno.ENOENT and self.root.is_dir():
+                raise CorruptArtifactError(f"{error.filename} is gone: was the store cleared meanwhile?") from error
             if not ours and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
                 raise
             where = error.filename or "while writing"
