@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -10,6 +10,9 @@ from rich.table import Table
 
 from compat_spec.cli.options import DEFAULT_STORE, Overrides, SpecPath, StoreFolder
 from compat_spec.cli.words import time_in_words
+
+if TYPE_CHECKING:
+    from compat_spec.store import Store
 
 
 def plan(
@@ -23,7 +26,7 @@ def plan(
     Example: [bold]compat plan specs/routing.yaml --steps[/bold]
     """
     from compat_spec.plan import Step, make_plan
-    from compat_spec.run.needed import needed_steps
+    from compat_spec.plan.needed import needed_steps
     from compat_spec.spec import load
     from compat_spec.store import Store
 
@@ -69,14 +72,8 @@ def plan(
         )
 
 
-def _past_speed(store: object) -> float | None:
+def _past_speed(store: Store) -> float | None:
     """The mean speed of the trainings that the store remembers, in tokens per second."""
-    from compat_spec.store import Store
-
-    assert isinstance(store, Store)
-    speeds = [
-        float(speed)
-        for fingerprint in store
-        if (speed := store.manifest(fingerprint).facts.get("tokens_per_second")) is not None
-    ]
+    facts = [manifest.facts for manifest in store.manifests().values() if manifest is not None]
+    speeds = [float(one["tokens_per_second"]) for one in facts if "tokens_per_second" in one]
     return sum(speeds) / len(speeds) if speeds else None

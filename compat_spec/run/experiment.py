@@ -15,10 +15,10 @@ from threading import Event as Flag
 from compat_spec.components import Executor
 from compat_spec.errors import InterruptedRun
 from compat_spec.plan import Plan, Step
+from compat_spec.plan.needed import needed_steps
 from compat_spec.results import ModelRow, Results, ResultsError, RunInfo, RunWriter, TaskRow
 from compat_spec.run.devices import device_name, resolve_device
 from compat_spec.run.events import Event, Listener, RunStarted, StepProgress, Stopping
-from compat_spec.run.needed import needed_steps
 from compat_spec.run.provenance import commit_of, versions
 from compat_spec.run.recording import Recorder
 from compat_spec.run.runner import StepRunner

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from compat_spec.plan import Plan, StepKind
-from compat_spec.run.needed import is_available, needed_steps
+from compat_spec.plan.needed import is_available, needed_steps
 from compat_spec.store import Store
 from tests.plan.experiments import Planner, step
 

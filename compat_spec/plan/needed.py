@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compat_spec.plan import Plan, StepKind
+from compat_spec.plan.steps import Plan, StepKind
 from compat_spec.store import Store
 
 
