@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from logging import getLogger
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -27,6 +28,10 @@ Tokenizer: TypeAlias = PreTrainedTokenizerBase
 
 _GENERAL_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 """What transformers calls a tokenizer that is nothing but its `tokenizer.json`, before and since its version 5."""
+
+# The first forward pass of a network whose end-of-text token serves as padding would warn of padding without a mask.
+# Sequences here are never padded on the left, and what stands on the right of one is not read.
+getLogger("transformers.modeling_utils").addFilter(lambda record: "`attention_mask`" not in record.getMessage())
 
 
 @dataclass(frozen=True)

@@ -74,3 +74,10 @@ def test_seeded_starts_from_the_seed_and_leaves_no_trace() -> None:
     with seeded(3):
         assert torch.equal(torch.rand(2), first)
     assert torch.equal(torch.rand(2), expected)
+
+
+def test_an_end_of_text_that_serves_as_padding_is_no_reason_for_a_warning(capfd: pytest.CaptureFixture[str]) -> None:
+    network = tiny_network()
+    assert network.module.config.pad_token_id == network.tokenizer.eos_token_id
+    network.logits(torch.full((1, 4), 256))
+    assert "attention_mask" not in capfd.readouterr().err
