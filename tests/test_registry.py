@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 
 from compat_spec import registry
-from compat_spec.components import Merge, TensorMerge
+from compat_spec.components import Component, Merge, TensorMerge
 from tests.run.experiments import COMPAT, SPEC
 
 GOOD = '''
@@ -111,6 +115,25 @@ def test_every_plugin_of_ours_fulfils_its_contract_and_says_what_it_does(namespa
         assert plugin.component.model_json_schema()["additionalProperties"] is False
         for name, field in plugin.component.model_fields.items():
             assert field.description, f"{plugin.name}.{name} says nothing of itself"
+
+
+EXAMPLES = [
+    (plugin.name, plugin.component, example)
+    for namespace in registry.CONTRACTS
+    for plugin in registry.plugins(namespace)
+    for example in re.findall(r"^Example:(.*)", inspect.getdoc(plugin.component) or "", re.DOTALL | re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize(("name", "component", "text"), EXAMPLES, ids=[name for name, *_ in EXAMPLES])
+def test_the_example_in_a_docstring_is_right(name: str, component: type[Component], text: str, tmp_path: Path) -> None:
+    for file in ("data/train-1.jsonl", "data/test.jsonl"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text('{"question": "?", "a": "!"}\n', "utf-8")
+    call = yaml.safe_load(re.sub(r"\bon:", '"on":', textwrap.dedent(text)))
+    call = call.get("train", call) if component.namespace == "compat.trainers" else call
+    assert call.pop("use", name) == name
+    component.model_validate(call, context={"folder": tmp_path})
 
 
 def test_a_merge_is_combined_by_tensors_or_built_as_a_module() -> None:

@@ -26,8 +26,8 @@ class HubDataset(Task):
     a data set is never run. Without a `revision` the hub may give other data tomorrow; results are shared between
     runs as if it did not.
 
-    Example: {use: hub_dataset, path: microsoft/orca-math-word-problems-200k, splits: {train: "train[2000:]", test:
-    "train[:2000]"}, prompt: "Question: {question}\\n", answer: "{answer}\\n"}
+    Example: {use: hub_dataset, path: microsoft/orca-math-word-problems-200k, train: "train[2000:]",
+    test: "train[:2000]", prompt: "Question: {question}\\n", answer: "{answer}\\n"}
     """
 
     path: str = Field(
