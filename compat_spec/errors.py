@@ -7,6 +7,8 @@ class CompatError(Exception):
     """Something that the user can mend. The command line prints the message, without a traceback."""
 
     exit_status = 1
+    names_its_place = False
+    """Whether the message begins with the file, line and column that it is about."""
 
 
 class UsageError(CompatError):

@@ -72,7 +72,7 @@ def test_plain_sqlite_reads_the_results(place: Workplace, first: list[str]) -> N
 def test_the_second_run_computes_nothing_and_says_so(place: Workplace, first: list[str]) -> None:
     done = place.compat("run", "quickstart.yaml")
     assert done.returncode == 0
-    assert done.stdout.splitlines()[0].startswith("nothing to compute: all 40 steps are in the store")
+    assert done.stdout.splitlines()[0].startswith("nothing to compute: all 50 steps are in the store")
     closing = first.index(next(line for line in first if line.startswith("On program")))
     assert done.stdout.splitlines()[-len(first[closing:]) :] == first[closing:]
 
@@ -92,7 +92,7 @@ def test_runs_and_show_know_it(place: Workplace, first: list[str]) -> None:
 
 def test_the_store_is_whole(place: Workplace, first: list[str]) -> None:
     done = place.compat("cache", "verify")
-    assert (done.returncode, done.stdout.strip()) == (0, "40 artifacts, none broken")
+    assert (done.returncode, done.stdout.strip()) == (0, "50 artifacts, none broken")
 
 
 def test_a_mistake_is_a_line_with_its_place_and_status_2(place: Workplace) -> None:

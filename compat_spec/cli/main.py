@@ -38,7 +38,7 @@ def main() -> None:
     try:
         app()
     except CompatError as error:
-        print(error if "\n" in str(error) else f"compat: {error}", file=sys.stderr)
+        print(error if error.names_its_place else f"compat: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
         print("compat: stopped at once; what was done before is kept", file=sys.stderr, flush=True)

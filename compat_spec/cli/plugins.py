@@ -70,12 +70,14 @@ def _flowing(text: str) -> str:
 
 
 def _parameters(component: Any) -> Table:
+    from compat_spec.spec.schema import parameters_schema
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("parameter", no_wrap=True)
     table.add_column("type", overflow="fold")
     table.add_column("default", overflow="fold")
     table.add_column("meaning", overflow="fold", ratio=1)
-    schema = component.model_json_schema()
+    schema = parameters_schema(component)
     required = schema.get("required", [])
     for name, field in schema.get("properties", {}).items():
         default = "required" if name in required else _show(field.get("default"))

@@ -48,6 +48,8 @@ class Problem:
 class SpecError(UsageError):
     """A spec with mistakes: all of them, in the order in which they stand in the file."""
 
+    names_its_place = True
+
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(sorted(problems))
         super().__init__("\n".join(map(str, self.problems)))

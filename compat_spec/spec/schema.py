@@ -201,15 +201,21 @@ def _components(namespace: str) -> Iterator[tuple[str, type[Component]]]:
             yield plugin.name, plugin.component
 
 
+def parameters_schema(cls: type[Component], ref_template: str = "#/$defs/{model}") -> Schema:
+    """The JSON Schema of a component's parameters; names and meanings only, where one has a type that JSON lacks."""
+    try:
+        return cls.model_json_schema(ref_template=ref_template)
+    except (PydanticInvalidForJsonSchema, PydanticUserError):
+        fields = cls.model_fields.items()
+        return {"properties": {name: {"description": field.description or ""} for name, field in fields}}
+
+
 def _define(
     namespace: str, name: str, cls: type[Component], definitions: dict[str, Schema]
 ) -> tuple[Schema, list[str]]:
     """Add a plugin's parameters to the definitions: a reference to them, and the keys that it cannot do without."""
     key = f"{namespace.removeprefix('compat.')}.{name}"
-    try:
-        own = cls.model_json_schema(ref_template=f"#/definitions/{key}.{{model}}")
-    except (PydanticInvalidForJsonSchema, PydanticUserError):  # a type that JSON Schema cannot describe
-        own = {"properties": {field: {} for field in cls.model_fields}}
+    own = parameters_schema(cls, f"#/definitions/{key}.{{model}}")
     for nested, schema in own.get("$defs", {}).items():
         definitions[f"{key}.{nested}"] = _with_sweeps(schema)
     parameters = {field: _or_sweep(_with_sweeps(schema)) for field, schema in own.get("properties", {}).items()}

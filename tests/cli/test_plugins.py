@@ -162,7 +162,6 @@ def test_show_tells_of_all_that_have_the_name_to_the_letter(site: Site) -> None:
     assert "height number 0.5" in map(words, merge.splitlines())
 
 
-@pytest.mark.xfail(strict=True, reason="a parameter that JSON Schema has no word for is a traceback")
 def test_show_of_a_parameter_that_json_has_no_word_for(site: Site) -> None:
     done = site.compat("plugins", "show", "crane")
     assert (done.returncode, done.stderr) == (0, "")

@@ -14,7 +14,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from compat_spec.plan import plan
+from compat_spec.plan import make_plan
 from compat_spec.spec import Spec, SpecError, load
 from tests.spec.conftest import GOOD
 
@@ -64,7 +64,7 @@ def test_any_change_of_a_good_spec(seed: int, changes: int) -> None:
         for section in (spec.tasks, spec.models, spec.merges, spec.metrics):
             for declaration in section.values():
                 assert len(declaration.variants) == math.prod(len(axis.values) for axis in declaration.axes)
-        plan(spec)
+        make_plan(spec)
 
 
 @given(st.integers(0, 2**32), st.integers(1, 6))
