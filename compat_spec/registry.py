@@ -50,7 +50,7 @@ class Plugin:
 @cache
 def names(namespace: str) -> tuple[str, ...]:
     """The names that are registered in a namespace, sorted; nothing is loaded."""
-    return tuple(sorted(set(_manager(namespace, ()).entry_points_names())))
+    return tuple(sorted(_entry_points(namespace)))
 
 
 def plugin(namespace: str, name: str) -> Plugin:
@@ -100,16 +100,11 @@ def source_identity(namespace: str, name: str) -> str:
 
 @cache
 def _load(namespace: str, name: str) -> Plugin:
-    errors: list[str] = []
-    manager = _manager(namespace, (name,), errors)
     entry_point = _entry_point(namespace, name)
-    cls: type[Component] | None = None
-    if name in manager.names():
-        cls = manager[name].plugin
-        contract = CONTRACTS[namespace]
-        if not (isinstance(cls, type) and issubclass(cls, contract)):
-            errors.append(f"{entry_point.value} is not a {contract.__module__}.{contract.__name__}")
-            cls = None
+    cls, error = _imported(namespace, name)
+    contract = CONTRACTS[namespace]
+    if error is None and not (isinstance(cls, type) and issubclass(cls, contract)):
+        cls, error = None, f"{entry_point.value} is not a {contract.__module__}.{contract.__name__}"
     dist = entry_point.dist
     return Plugin(
         namespace=namespace,
@@ -118,25 +113,45 @@ def _load(namespace: str, name: str) -> Plugin:
         distribution=dist.name if dist else "unknown",
         distribution_version=dist.version if dist else "unknown",
         component=cls,
-        error=None if cls else "; ".join(errors) or "it could not be loaded",
+        error=error,
     )
 
 
-def _manager(namespace: str, wanted: tuple[str, ...], errors: list[str] | None = None) -> NamedExtensionManager[Any]:
-    def keep_error(_manager: object, _entry_point: EntryPoint, error: BaseException) -> None:
-        if errors is not None:
-            errors.append(f"{type(error).__name__}: {error}")
+class _Manager(NamedExtensionManager[Any]):
+    """stevedore's, of entry points that are read afresh: its cache on disk misses what was installed a minute ago."""
 
-    return NamedExtensionManager(
-        namespace, names=list(wanted), on_load_failure_callback=keep_error, on_missing_entrypoints_callback=None
-    )
+    def list_entry_points(self) -> list[EntryPoint]:
+        return list(_entry_points(self.namespace).values())
+
+
+def _imported(namespace: str, name: str) -> tuple[Any, str | None]:
+    """What an entry point names, or what went wrong when it was imported."""
+    errors: list[BaseException] = []
+    try:
+        manager = _Manager(
+            namespace,
+            names=[name],
+            on_load_failure_callback=lambda _, __, error: errors.append(error),
+            on_missing_entrypoints_callback=None,
+        )
+    except (AssertionError, SystemExit) as error:  # which stevedore lets through
+        errors.append(error)
+    if errors:
+        return None, f"{type(errors[0]).__name__}: {errors[0]}"
+    return manager[name].plugin, None
 
 
 @cache
-def _entry_point(namespace: str, name: str) -> EntryPoint:
-    # stevedore's cache of entry points leaves out the distribution that they come from
-    (found, *_) = entry_points(group=namespace, name=name)
+def _entry_points(namespace: str) -> dict[str, EntryPoint]:
+    """By name; where several distributions have a name, the first on the path has it, as with modules."""
+    found: dict[str, EntryPoint] = {}
+    for entry_point in entry_points(group=namespace):
+        found.setdefault(entry_point.name, entry_point)
     return found
+
+
+def _entry_point(namespace: str, name: str) -> EntryPoint:
+    return _entry_points(namespace)[name]
 
 
 @cache

@@ -120,7 +120,6 @@ def test_each_spoils_only_the_specs_that_use_it(broken: Site) -> None:
         assert reason in line
 
 
-@pytest.mark.xfail(strict=True, reason="stevedore lets AssertionError and SystemExit through: the command ends")
 @pytest.mark.parametrize(
     ("module", "reason"),
     [
@@ -146,7 +145,6 @@ print(json.dumps([found.distribution, found.target, f"{found.component.__module_
 """
 
 
-@pytest.mark.xfail(strict=True, reason="the class is of the last distribution, what is said of it of the first")
 def test_a_name_that_two_distributions_have_is_of_the_one_that_is_shown(site: Site) -> None:
     site.install("their-merge", "[compat.merges]\nlinear = their_merge:First\n", their_merge=GOOD)
     distribution, target, component = json.loads(site.python(FIND).stdout)
@@ -154,7 +152,6 @@ def test_a_name_that_two_distributions_have_is_of_the_one_that_is_shown(site: Si
     assert distribution == ("their-merge" if target == "their_merge:First" else "compat-spec")
 
 
-@pytest.mark.xfail(strict=True, reason="stevedore's cache does not notice changes within two minutes")
 @pytest.mark.parametrize("then", [["first", "second"], ["first"]], ids=["one more", "one less"])
 def test_a_distribution_that_is_installed_anew_has_its_new_names(site: Site, then: list[str]) -> None:
     metadata = site.install("their-merge", THEIRS, their_merge=GOOD)
