@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from stevedore.extension import ExtensionManager
 
 from compat_spec import registry
 from compat_spec.spec import SpecError, load
@@ -155,8 +154,7 @@ def odd_plugins(odd_distribution: Path) -> Iterator[None]:
 
 def _forget_plugins() -> None:
     importlib.invalidate_caches()
-    ExtensionManager.ENTRY_POINT_CACHE.clear()
-    for cached in (registry.names, registry.source_identity, registry._load, registry._entry_point):
+    for cached in (registry.names, registry.source_identity, registry._load, registry._entry_points):
         cached.cache_clear()
 
 
