@@ -84,6 +84,8 @@ def _merge_modules(merge: ModuleMerge, step: Step, workspace: Workspace, device:
     facts: dict[str, Any] = {"refers": refers}
     own = [parameter for parameter in network.module.parameters() if parameter.requires_grad]
     if step.trainer is not None:
+        if not own:  # what is left are the experts' own tensors, which other steps share
+            raise CompatError(f"the merge {step.use} has nothing to train: leave out `train:`")
         facts |= train(step, workspace, device, network, folder, lambda to: networks.save_trained(network, to))
         for parameter in own:
             parameter.requires_grad_(True)  # a trainer leaves everything frozen; these are what was trained

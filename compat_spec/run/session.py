@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -79,7 +80,7 @@ class Session:
         self.facts.update(facts)
 
     def hand_over(self, artifact: Path) -> None:
-        """Move the kept checkpoints into the finished artifact."""
+        """Copy the kept checkpoints into the artifact; ours stay until it is whole, for a kill may come before."""
         for kept in sorted(self.folder.glob("step-*")):
             if not kept.name.endswith(".part"):
-                kept.rename(artifact / kept.name)
+                shutil.copytree(kept, artifact / kept.name)

@@ -10,7 +10,7 @@ from typing import Any
 from compat_spec.spec.axes import Indices, agree
 from compat_spec.spec.spec import ModelRef
 
-TOKENS = frozenset({"tokenizer", "vocab_size"})
+TOKENS = frozenset({"tokenizer", "vocab_size", "vocabulary"})
 """What two models must share to be compared on the same tokens."""
 
 
