@@ -14,15 +14,14 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 from transformers import (
-    AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
-from transformers.utils import logging
 
 from compat_spec.nn.anatomy import Anatomy, anatomy_of
+from compat_spec.nn.opening import open_model, quiet_transformers
 
 Tokenizer: TypeAlias = PreTrainedTokenizerBase
 
@@ -69,11 +68,11 @@ def load_network(folder: Path, device: str = "cpu", dtype: torch.dtype | None = 
 
     Args:
         dtype: what the parameters are stored in; by default as they were saved.
+
+    Raises:
+        CompatError: it cannot be opened, or its weights are not those that its config tells of.
     """
-    with without_progress_bars():
-        model: nn.Module = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype or "auto", use_safetensors=True, trust_remote_code=False, local_files_only=True
-        )
+    model: nn.Module = open_model(folder, dtype=dtype or "auto", trust_remote_code=False, local_files_only=True)
     return Network(model.to(device).eval().requires_grad_(False), load_tokenizer(folder))
 
 
@@ -99,7 +98,7 @@ def save_network(network: Network, folder: Path) -> None:
     """Write a folder that `transformers` opens with `from_pretrained`."""
     if not isinstance(network.module, PreTrainedModel):
         raise TypeError(f"{type(network.module).__name__} is not a transformers model; only its parts can be saved")
-    with without_progress_bars():
+    with quiet_transformers():
         network.module.save_pretrained(folder)
     network.tokenizer.save_pretrained(folder)
 
@@ -110,15 +109,3 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
-
-
-@contextmanager
-def without_progress_bars() -> Iterator[None]:
-    """The bars of transformers would run across a run's own."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

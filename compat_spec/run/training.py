@@ -6,9 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from compat_spec.components import ModelSource, TaskName, Trainer
 from compat_spec.nn.data import EncodedSplit
-from compat_spec.nn.network import Network, load_tokenizer, save_network, seeded
+from compat_spec.nn.network import Network, load_tokenizer, seeded
+from compat_spec.nn.opening import check_causal
 from compat_spec.plan import Step
 from compat_spec.run import networks
 from compat_spec.run.calls import component_of
@@ -23,7 +26,9 @@ def make_source(step: Step, workspace: Workspace, _: str, folder: Path) -> dict[
     tokenizer = load_tokenizer(workspace.store.path(step.inputs["tokenizer"]))
     with seeded(step.seed or 0):
         model = source.make_model(tokenizer)
-    save_network(Network(model, tokenizer), folder)
+    if isinstance(model, PreTrainedModel):
+        check_causal(model)
+    networks.save(Network(model, tokenizer), folder)
     return {"parameters": sum(parameter.numel() for parameter in model.parameters())}
 
 

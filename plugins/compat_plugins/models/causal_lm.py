@@ -12,6 +12,7 @@ from compat_plugins.models.folders import (
     check_model_folder,
     checksum_of_folder,
     checksum_of_vocabulary,
+    has_vocabulary,
     needs_code,
     read_json,
     resolved,
@@ -63,8 +64,8 @@ class TokenizerChoice(BaseModel):
         if path is None:
             return None
         folder = resolved(path, info)
-        if not (folder / "tokenizer_config.json").exists() and not (folder / "tokenizer.json").exists():
-            raise ValueError(f"{folder} has no tokenizer.json")
+        if not has_vocabulary(folder):
+            raise ValueError(f"{folder} has no tokenizer.json and no other vocabulary")
         return folder
 
     @model_validator(mode="after")
@@ -137,6 +138,8 @@ class CausalLM(ModelSource):
             raise ValueError("a model from a config needs a tokenizer, such as tokenizer: {train_on: [a task]}")
         if self.path is not None and not self.trust_remote_code and needs_code(self.path):
             raise ValueError(f"{self.path} runs code of its own; if you trust it, say trust_remote_code: true")
+        if self.path is not None and self.tokenizer is None and not has_vocabulary(self.path):
+            raise ValueError(f"{self.path} has no tokenizer.json and no other vocabulary: name one with `tokenizer`")
         return self
 
     def uses_seed(self) -> bool:
@@ -174,39 +177,37 @@ class CausalLM(ModelSource):
         from transformers import AutoTokenizer
 
         from compat_spec.nn.network import load_tokenizer
+        from compat_spec.nn.opening import reason
 
         source = choice or self
         place = source.path or source.hub
         try:
             if source.path is not None and not self.trust_remote_code:
-                return load_tokenizer(source.path)
-            tokenizer: Tokenizer = AutoTokenizer.from_pretrained(
-                place, revision=source.revision or "main", trust_remote_code=self.trust_remote_code
-            )
-        except (OSError, ValueError) as error:
-            raise CompatError(f"the tokenizer of {place} cannot be read: {_reason(error)}") from error
+                tokenizer = load_tokenizer(source.path)
+            else:
+                tokenizer = AutoTokenizer.from_pretrained(
+                    place, revision=source.revision or "main", trust_remote_code=self.trust_remote_code
+                )
+        except Exception as error:  # whatever a tokenizer makes of a file that is damaged
+            raise CompatError(f"the tokenizer of {place} cannot be read: {reason(error)}") from error
+        if not tokenizer("A word.", add_special_tokens=False)["input_ids"]:
+            raise CompatError(f"the tokenizer of {place} makes no tokens of a text: its vocabulary is missing")
         return tokenizer
 
     def make_model(self, tokenizer: Tokenizer) -> PreTrainedModel:
         if self.config is not None:
             return self._from_config(self.config, tokenizer)
         import torch
-        from transformers import AutoModelForCausalLM
 
-        from compat_spec.nn.network import without_progress_bars
+        from compat_spec.nn.opening import open_model
 
         place = self.path or self.hub or ""
-        try:
-            with without_progress_bars():
-                model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-                    place,
-                    revision=self.revision or "main",
-                    dtype=self.dtype if self.dtype == "auto" else getattr(torch, self.dtype),
-                    use_safetensors=True,
-                    trust_remote_code=self.trust_remote_code,
-                )
-        except (OSError, ValueError) as error:
-            raise CompatError(f"the model {place} cannot be read: {_reason(error)}") from error
+        model = open_model(
+            place,
+            revision=self.revision or "main",
+            dtype=self.dtype if self.dtype == "auto" else getattr(torch, self.dtype),
+            trust_remote_code=self.trust_remote_code,
+        )
         rows = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
         if len(tokenizer) > rows:
             raise CompatError(f"the tokenizer has {len(tokenizer)} tokens, and the model {place} knows {rows} only")
@@ -216,6 +217,8 @@ class CausalLM(ModelSource):
         import torch
         from transformers import AutoConfig, AutoModelForCausalLM
         from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+        from compat_spec.nn.opening import reason
 
         if given["model_type"] not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
             raise CompatError(f"transformers has no causal language model of model_type {given['model_type']}")
@@ -237,7 +240,7 @@ class CausalLM(ModelSource):
             model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
         except Exception as error:  # whatever a model makes of sizes that do not fit
             what = f"transformers cannot make a {given['model_type']} of this config"
-            raise CompatError(f"{what}: {_reason(error)}") from error
+            raise CompatError(f"{what}: {reason(error)}") from error
         return model
 
 
@@ -278,9 +281,3 @@ def _only_with(model: BaseModel, field: str, *others: str) -> None:
     for other in others:
         if getattr(model, field) is None and getattr(model, other) != type(model).model_fields[other].default:
             raise ValueError(f"{other} has a meaning together with {field} only")
-
-
-def _reason(error: Exception) -> str:
-    """The part of an error of transformers that says what is wrong, on one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])[:400] or type(error).__name__

@@ -41,6 +41,11 @@ def needs_code(folder: Path) -> bool:
     return "auto_map" in config and not knows(str(config.get("model_type")))
 
 
+def has_vocabulary(folder: Path) -> bool:
+    """Whether a folder has the tokens of a tokenizer: its config alone opens as one that knows no token."""
+    return any(True for pattern in ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken") for _ in folder.glob(pattern))
+
+
 def checksum_of_folder(folder: Path) -> str:
     """Of the contents of a model's or tokenizer's files; read again only after one was written."""
     files = sorted(file for pattern in ("*.json", "*.safetensors", "*.txt", "*.model") for file in folder.glob(pattern))

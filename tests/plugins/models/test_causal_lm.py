@@ -98,6 +98,23 @@ def test_a_tokenizer_without_end_of_text_is_refused(saved: Path) -> None:
         make(path=saved).make_tokenizer({})
 
 
+@pytest.mark.parametrize("spoil", [{}, {"model": {"type": "BPE"}}, {"version": "1.0", "model": None}])
+def test_a_tokenizer_that_is_damaged_is_put_into_words(spoil: dict[str, Any], saved: Path) -> None:
+    (saved / "tokenizer.json").write_text(json.dumps(spoil))
+    with pytest.raises(CompatError, match=f"the tokenizer of {saved} cannot be read"):
+        make(path=saved).make_tokenizer({})
+
+
+def test_a_tokenizer_that_knows_no_token_is_refused(saved: Path) -> None:
+    (saved / "tokenizer.json").unlink()
+    with pytest.raises(ValidationError, match=r"has no tokenizer.json and no other vocabulary: name one with"):
+        make(path=saved)
+    (saved / "vocab.json").write_text("{}")
+    (saved / "merges.txt").write_text("")
+    with pytest.raises(CompatError, match="cannot be read|makes no tokens of a text: its vocabulary is missing"):
+        make(path=saved).make_tokenizer({})
+
+
 # ------------------------------------------------------------------------------------------------ from a config
 
 
@@ -238,7 +255,7 @@ def test_a_hub_that_cannot_be_reached_is_put_into_words(monkeypatch: pytest.Monk
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     source = make(hub="nobody/nothing")
-    with pytest.raises(CompatError, match=r"the model nobody/nothing cannot be read: ."):
+    with pytest.raises(CompatError, match=r"the model nobody/nothing cannot be opened: ."):
         source.make_model(byte_tokenizer())
     with pytest.raises(CompatError, match=r"the tokenizer of nobody/nothing cannot be read: ."):
         source.make_tokenizer({})
