@@ -226,8 +226,8 @@ class TensorMerge(Merge):
 class ModuleMerge(Merge):
     """A merge in feature or output space: a module that holds the models and combines them as it runs."""
 
-    needs_training: ClassVar[bool] = False
-    """Whether the module is of no use without a `train:` block in the spec."""
+    training: ClassVar[Literal["needed", "possible", "none"]] = "possible"
+    """`needed`: the module is of no use without a `train:` block in the spec; `none`: it has nothing to train."""
 
     routed: ClassVar[bool] = False
     """Whether its blocks have routers, which metrics with `applies_to = "routed"` read."""

@@ -13,7 +13,7 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from compat_spec.errors import CompatError
 from compat_spec.nn.anatomy import frozen_copy
-from compat_spec.nn.network import Network
+from compat_spec.nn.network import Network, check_same_vocabulary
 
 
 class Ensemble(nn.Module):
@@ -65,10 +65,7 @@ def _check_same_tokens(networks: Sequence[Network]) -> None:
                 f"model {number} predicts {_outputs(other)} tokens, and model 1 {size}: their predictions cannot be "
                 "averaged"
             )
-        if other.tokenizer is not first.tokenizer and other.tokenizer.get_vocab() != first.tokenizer.get_vocab():
-            raise CompatError(
-                f"the tokenizers of model {number} and of model 1 differ: their predictions cannot be averaged"
-            )
+    check_same_vocabulary({f"model {number}": network.tokenizer for number, network in enumerate(networks, 1)})
 
 
 def _outputs(network: Network) -> int | None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from compat_spec.errors import CompatError
 from compat_spec.nn.anatomy import frozen_copy
-from compat_spec.nn.network import Network
+from compat_spec.nn.network import Network, check_same_vocabulary
 from compat_spec.nn.routers import keep_top, routers
 
 
@@ -147,6 +147,8 @@ def _frozen_mlps(networks: Sequence[Network]) -> list[list[nn.Module]]:
 def _trunk(networks: Sequence[Network], trunk: Network | None) -> Network:
     """The network whose attention, embeddings and norms serve all experts, after checking that it can."""
     body = networks[0] if trunk is None else trunk
+    named = {f"expert {number}": network.tokenizer for number, network in enumerate(networks, 1)}
+    check_same_vocabulary(named | ({"the trunk": trunk.tokenizer} if trunk else {}))
     for number, network in enumerate(networks, 1):
         if _shape(network) != _shape(body):
             raise CompatError(

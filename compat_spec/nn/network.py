@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from compat_spec.errors import CompatError
 from compat_spec.nn.anatomy import Anatomy, anatomy_of
 from compat_spec.nn.opening import open_model, quiet_transformers
 
@@ -84,6 +85,29 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         opener = PreTrainedTokenizerFast
     tokenizer: Tokenizer = opener.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     return tokenizer
+
+
+def check_same_vocabulary(tokenizers: Mapping[str, Tokenizer]) -> None:
+    """Refuse models that would read one text as different tokens. Tokens that only one of them has do no harm.
+
+    Args:
+        tokenizers: by what to call their models.
+
+    Raises `CompatError`.
+    """
+    (first_name, first), *others = tokenizers.items()
+    id_of = first.get_vocab()
+    token_of = {number: token for token, number in id_of.items()}
+    for name, other in others:
+        if other is first:
+            continue
+        for token, number in sorted(other.get_vocab().items(), key=lambda pair: pair[1]):
+            here = token_of.get(number, token)
+            if here != token or id_of.get(token, number) != number:
+                raise CompatError(
+                    f"{first_name} and {name} have different tokenizers: token {number} is {here!r} in the one and "
+                    f"{token!r} in the other"
+                )
 
 
 def _tokenizer_class(folder: Path) -> str | None:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from compat_spec.errors import CompatError
 from compat_spec.nn.batches import IGNORED, Batches, derived_seed
@@ -93,7 +92,7 @@ def train(network: Network, data: Mapping[str, EncodedSplit], recipe: Recipe, se
 
 
 def select_parameters(network: Network, update: str) -> dict[str, nn.Parameter]:
-    """The parameters to train, by name: of those that require a gradient, or of all when none does.
+    """The parameters to train, by name: of those that require a gradient.
 
     Args:
         update: `all`, `mlp`, `attention`, or a regular expression that is searched for in the names.
@@ -126,10 +125,8 @@ def select_parameters(network: Network, update: str) -> dict[str, nn.Parameter]:
 def _eligible(network: Network) -> dict[str, nn.Parameter]:
     parameters = dict(network.module.named_parameters())
     eligible = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
-    if not eligible and isinstance(network.module, PreTrainedModel):
-        return parameters
     if not eligible:
-        raise CompatError(f"a {type(network.module).__name__} has nothing to train: leave out `train:`")
+        raise CompatError("there is nothing to train: no parameter of the network requires a gradient")
     return eligible
 
 

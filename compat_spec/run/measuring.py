@@ -15,7 +15,8 @@ from compat_spec.components import Example, ModelMetric, PairMetric, Score, Task
 from compat_spec.nn.data import EncodedSplit
 from compat_spec.nn.evaluation import TokenScores, token_scores
 from compat_spec.nn.features import features
-from compat_spec.nn.network import Network
+from compat_spec.nn.network import Network, check_same_vocabulary
+from compat_spec.nn.windows import LONGEST_CONTEXT
 from compat_spec.plan import ComponentCall, Step
 from compat_spec.run.calls import component_of
 from compat_spec.run.examples import read_examples, read_tokens
@@ -23,7 +24,6 @@ from compat_spec.run.workspace import Workspace
 
 SCORES = "scores.json"
 SIMILARITY = "similarity.json"
-LONGEST_CONTEXT = 1024
 
 
 class StepEvaluation:
@@ -86,6 +86,7 @@ def compare(step: Step, workspace: Workspace, device: str, folder: Path) -> dict
     """Compare the features of two networks, layer by layer: `similarity.json`."""
     metric = component_of(step.component, PairMetric)
     a, b = (workspace.networks.open(step.inputs[role], device) for role in "ab")
+    check_same_vocabulary({"the first model": a.tokenizer, "the second": b.tokenizer})
     contexts = [network.context for network in (a, b) if network.context is not None]
     context = metric.context or min([LONGEST_CONTEXT, *contexts])
     tokens_ref = step.inputs["tokens"]

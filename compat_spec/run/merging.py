@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 from compat_spec.components import Merge, ModuleMerge, TensorMerge
 from compat_spec.errors import CompatError
 from compat_spec.nn.checkpoint import INDEX, SINGLE, Checkpoint
-from compat_spec.nn.network import seeded
+from compat_spec.nn.network import check_same_vocabulary, load_tokenizer, seeded
 from compat_spec.plan import Step
 from compat_spec.run import networks
 from compat_spec.run.calls import component_of
@@ -33,6 +34,7 @@ def _merge_tensors(merge: TensorMerge, step: Step, workspace: Workspace, folder:
     inputs = dict(step.inputs)
     folders = [workspace.store.path(ref) for ref in experts_of(inputs)]
     base_ref = inputs.get(f"model:{getattr(merge, 'base', None)}")
+    _check_same_tokens(dict(zip(merge.models, folders, strict=True)))
     with ExitStack() as stack:
         checkpoints = [stack.enter_context(Checkpoint(path)) for path in folders]
         base = stack.enter_context(Checkpoint(workspace.store.path(base_ref))) if base_ref else None
@@ -47,6 +49,13 @@ def _merge_tensors(merge: TensorMerge, step: Step, workspace: Workspace, folder:
     save_file(merged, folder / SINGLE, metadata={"format": "pt"})
     _copy_all_but_tensors(folders[0], folder)
     return {}
+
+
+def _check_same_tokens(folders: Mapping[str, Path]) -> None:
+    files = {(folder / "tokenizer.json") for folder in folders.values()}
+    alike = all(file.exists() for file in files) and len({file.read_bytes() for file in files}) == 1
+    if not alike:
+        check_same_vocabulary({name: load_tokenizer(folder) for name, folder in folders.items()})
 
 
 def _check_same_tensors(merge: TensorMerge, checkpoints: list[Checkpoint]) -> None:
@@ -85,7 +94,7 @@ def _merge_modules(merge: ModuleMerge, step: Step, workspace: Workspace, device:
     own = [parameter for parameter in network.module.parameters() if parameter.requires_grad]
     if step.trainer is not None:
         if not own:  # what is left are the experts' own tensors, which other steps share
-            raise CompatError(f"the merge {step.use} has nothing to train: leave out `train:`")
+            raise CompatError(f"{step.use} has nothing to train: leave out `train:`")
         facts |= train(step, workspace, device, network, folder, lambda to: networks.save_trained(network, to))
         for parameter in own:
             parameter.requires_grad_(True)  # a trainer leaves everything frozen; these are what was trained

@@ -42,7 +42,10 @@ class Networks:
 
     def fresh(self, ref: ArtifactRef, device: str) -> Network:
         """A copy of one's own, to train."""
-        return self._load(ref, device)
+        network = self._load(ref, device)
+        for parameter in network.module.parameters():
+            parameter.requires_grad_(parameter.is_floating_point())
+        return network
 
     def _load(self, ref: ArtifactRef, device: str) -> Network:
         folder = self._store.path(ref)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from compat_spec.errors import InterruptedRun
+from compat_spec.errors import CompatError, InterruptedRun
 
 STATE = "state.safetensors"
 
@@ -79,8 +79,15 @@ class Session:
     def record(self, **facts: float | int | str | Sequence[Any]) -> None:
         self.facts.update(facts)
 
-    def hand_over(self, artifact: Path) -> None:
-        """Copy the kept checkpoints into the artifact; ours stay until it is whole, for a kill may come before."""
+    def hand_over(self, artifact: Path, steps: Iterable[int]) -> None:
+        """Copy the kept checkpoints into the artifact; ours stay until it is whole, for a kill may come before.
+
+        Args:
+            steps: those that must be there.
+        """
+        for step in steps:
+            if not (self.folder / f"step-{step}").exists():
+                raise CompatError(f"the trainer kept no checkpoint of step {step}, which it said it would")
         for kept in sorted(self.folder.glob("step-*")):
             if not kept.name.endswith(".part"):
                 shutil.copytree(kept, artifact / kept.name)

@@ -60,7 +60,7 @@ def train(
         checkpoint_every=workspace.checkpoint_every,
     )
     trainer.train(network, training_data(step, workspace), session)
-    session.hand_over(folder)
+    session.hand_over(folder, set(trainer.saved_steps()) - {trainer.last_step()})
     return session.facts
 
 

@@ -105,15 +105,16 @@ class PartReader:
         draft = self._draft
         if draft.section not in ("models", "merges"):
             return False
-        if part.cls is not None and issubclass(part.cls, TensorMerge):
-            what = f"{part.use} combines parameters and has nothing to train"
+        if part.cls is not None and _has_nothing_to_train(part.cls):
+            what = f"{part.use} has nothing to train"
             self._problems.add(part.node.place_of("train"), f"{draft.where}.train", what, "leave `train` out")
             return False
         return True
 
     def _check_needs_training(self, part: Part) -> None:
         draft, cls = self._draft, part.cls
-        if cls is not None and issubclass(cls, ModuleMerge) and cls.needs_training and "train" not in part.node.mapping:
+        needed = cls is not None and issubclass(cls, ModuleMerge) and cls.training == "needed"
+        if needed and "train" not in part.node.mapping:
             what, advice = "needs `train`", f"{part.use} is of no use untrained: train: {{on: …, steps: …}}"
             self._problems.add(draft.place, draft.where, what, advice)
 
@@ -138,5 +139,12 @@ class PartReader:
             return part
         with self._problems.of_plugin(name, place, where):
             steps = tuple(sorted(set(trainer.saved_steps())))
+            if steps and draft.section == "merges":
+                kept, advice = train.place_of("save_at"), "what is measured is the end of its training"
+                self._problems.add(kept, f"{where}.save_at", "a merge keeps no checkpoints", f"leave it out: {advice}")
             return replace(part, trainer=trainer, saved_steps=steps, last_step=trainer.last_step())
         return part
+
+
+def _has_nothing_to_train(cls: type[Component]) -> bool:
+    return issubclass(cls, TensorMerge) or (issubclass(cls, ModuleMerge) and cls.training == "none")

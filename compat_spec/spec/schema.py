@@ -189,7 +189,7 @@ def _needed_keys(cls: type[Component]) -> list[str]:
         return ["on", "between"]
     if issubclass(cls, Metric):
         return ["on"]
-    return ["train"] if issubclass(cls, ModuleMerge) and cls.needs_training else []
+    return ["train"] if issubclass(cls, ModuleMerge) and cls.training == "needed" else []
 
 
 # ---------------------------------------------------------------------------------------------- plugins' parameters

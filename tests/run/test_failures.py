@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 
 from compat_spec.errors import CompatError, UsageError
 from compat_spec.run import resolve_device
 from compat_spec.run.events import StepFailed, StepFinished
+from compat_spec.spec import SpecError
 from tests.run.experiments import Workplace
 
 DIVERGES = "models.two.train.lr=1e30"
@@ -99,3 +104,99 @@ def test_a_store_that_cannot_be_written_is_named(place: Workplace) -> None:
     (place.folder / ".compat").write_text("a file, not a folder")
     with pytest.raises(CompatError, match=r"the store .*\.compat cannot be written.*--store"):
         place.run()
+
+
+def test_a_checkpoint_that_the_trainer_did_not_keep_is_missed(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compat_spec.run.session import Session
+
+    monkeypatch.setattr(Session, "keep", lambda *_: None)
+    summary = place.run()
+    assert {failure.error for failure in summary.failed} == {
+        "the trainer kept no checkpoint of step 3, which it said it would"
+    }
+
+
+def test_a_training_that_could_not_be_written_keeps_its_checkpoints(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compat_spec.nn.network import Network
+    from compat_spec.run import networks
+
+    save = networks.save
+
+    def fails_at_the_end(network: Network, folder: Path) -> None:
+        if folder.name.startswith("step-") or not (folder / "step-3").exists():
+            return save(network, folder)
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(networks, "save", fails_at_the_end)
+    first = place.run()
+    assert {failure.step.label for failure in first.failed} == {"train one", "train two"}
+    monkeypatch.setattr(networks, "save", save)
+    assert place.run().exit_status == 0
+    assert place.rows("SELECT DISTINCT step FROM cka WHERE step IS NOT NULL ORDER BY 1") == [(3,), (6,)]
+
+
+def test_a_merge_that_trains_what_it_shares_with_others_is_refused(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compat_plugins.merges.activation_interpolation import ActivationInterpolation
+
+    monkeypatch.setattr(ActivationInterpolation, "training", "possible")  # as a stranger's plugin might say
+    summary = place.run("merges.blend.train={on: math, steps: 4, batch_size: 2, context: 32}")
+    assert {failure.error for failure in summary.failed} == {
+        "activation_interpolation has nothing to train: leave out `train:`"
+    }
+    shared = place.rows("SELECT merge, value FROM loss WHERE merge IN ('one', 'two') ORDER BY 1")
+    monkeypatch.undo()
+    place.run()
+    assert place.rows("SELECT DISTINCT merge, value FROM loss WHERE merge IN ('one', 'two') ORDER BY 1") == shared
+
+
+@pytest.fixture
+def foreign(place: Workplace) -> Path:
+    """A folder with a network of the same shape as the experiment's, whose tokens have other ids."""
+    place.run()
+    (one,) = [key for key, step in place.plan().steps.items() if step.label == "train one"]
+    folder = place.folder / "foreign"
+    shutil.copytree(place.store.path(one), folder)
+    text = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary = text["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    (folder / "tokenizer.json").write_text(json.dumps(text))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "merges: {both: {use: linear, models: [one, two]}}\nmetrics: {m: {use: cross_entropy, on: math}}",
+        "merges: {both: {use: activation_interpolation, trunk: one, models: [one, two]}}\n"
+        "metrics: {m: {use: cross_entropy, on: math}}",
+        "metrics: {m: {use: cka, between: [one, two], on: math, tokens: 64}}",
+    ],
+    ids=["linear", "activation_interpolation", "cka"],
+)
+def test_models_that_read_text_as_other_tokens_are_refused(
+    place: Workplace, foreign: Path, section: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compat_plugins.models.causal_lm import CausalLM
+
+    text = f"""
+name: strangers
+tasks: {{math: {{use: word_problems, train: 60, test: 20}}}}
+models:
+  one: {{use: causal_lm, path: {foreign}}}
+  two: {{use: causal_lm, path: {foreign.parent / "own"}}}
+{section}
+"""
+    (one,) = [key for key, step in place.plan().steps.items() if step.label == "train one"]
+    shutil.copytree(place.store.path(one), foreign.parent / "own")
+    place.spec.write_text(text)
+    with pytest.raises(SpecError, match="vocabulary is "):
+        place.plan()
+    monkeypatch.setattr(CausalLM, "architecture", lambda _: None)  # as of a hub, of which nothing is known before
+    summary = place.run()
+    assert any("have different tokenizers: token" in failure.error for failure in summary.failed)

@@ -191,7 +191,20 @@ CHANGES = [
     (
         AVERAGE,
         "average: {use: linear, models: [math, code], train: {on: math, steps: 3}}",
-        ["20:48: merges.average.train: linear combines parameters and has nothing to train; leave `train` out"],
+        ["20:48: merges.average.train: linear has nothing to train; leave `train` out"],
+    ),
+    (
+        AVERAGE,
+        "average: {use: logit_average, models: [math, code], train: {on: math, steps: 3}}",
+        ["20:55: merges.average.train: logit_average has nothing to train; leave `train` out"],
+    ),
+    (
+        AVERAGE,
+        "average: {use: routing, models: [math, code], train: {on: math, steps: 3, save_at: [1]}}",
+        [
+            "20:77: merges.average.train.save_at: a merge keeps no checkpoints; leave it out: what is measured is the "
+            "end of its training"
+        ],
     ),
     (
         AVERAGE,

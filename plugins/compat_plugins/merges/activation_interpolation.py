@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
@@ -22,6 +22,8 @@ class ActivationInterpolation(ModuleMerge):
 
     Pari et al., "Collective Model Intelligence Requires Compatible Specialization", 2024, arXiv:2411.02207.
     """
+
+    training: ClassVar[Literal["needed", "possible", "none"]] = "none"
 
     alpha: _Share | tuple[_Share, ...] | None = Field(
         default=None,

@@ -22,7 +22,8 @@ class LogitAverage(ModuleMerge):
     "Combining Probability Distributions: A Critique and an Annotated Bibliography", 1986.
     """
 
-    compares: ClassVar[frozenset[str] | None] = frozenset({"vocab_size", "vocabulary"})
+    compares: ClassVar[frozenset[str] | None] = frozenset({"tokenizer", "vocab_size", "vocabulary"})
+    training: ClassVar[Literal["needed", "possible", "none"]] = "none"
 
     space: Literal["probabilities", "logits"] = Field(default="probabilities", description="What is averaged.")
     weights: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] | None = Field(

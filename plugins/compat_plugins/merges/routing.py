@@ -22,7 +22,7 @@ class Routing(ModuleMerge):
     frozen. Pari et al., "Collective Model Intelligence Requires Compatible Specialization", 2024, arXiv:2411.02207.
     """
 
-    needs_training: ClassVar[bool] = True
+    training: ClassVar[Literal["needed", "possible", "none"]] = "needed"
     routed: ClassVar[bool] = True
 
     router: Literal["per_block", "shared"] = Field(

@@ -17,6 +17,7 @@ class AnswerAccuracy(ModelMetric):
     The task decides what counts as answered: `program_problems`, for one, works out the program that was written.
     """
 
+    version: ClassVar[str] = "2"
     quantity: ClassVar[str] = "answers"
     higher_is_better: ClassVar[bool | None] = True
 
@@ -24,6 +25,8 @@ class AnswerAccuracy(ModelMetric):
     max_new_tokens: int = Field(default=128, ge=1, description="The longest answer, in tokens.")
 
     def measure(self, evaluation: Evaluation) -> Sequence[Score]:
+        import torch
+
         from compat_spec.nn.generation import greedy_answers
 
         encoded, examples = evaluation.encoded(self.split), evaluation.examples(self.split)
@@ -34,11 +37,13 @@ class AnswerAccuracy(ModelMetric):
                 "answer_accuracy needs examples with a prompt, and this task has none: measure `cross_entropy` or "
                 "`token_accuracy` on it"
             )
+        end = torch.tensor([evaluation.network.tokenizer.eos_token_id], dtype=encoded.ids.dtype)
         count = min(self.examples, len(prompted))
         chosen = [prompted[k * len(prompted) // count] for k in range(count)]
         answers = greedy_answers(
             evaluation.network,
-            [encoded.ids[starts[i] : starts[i] + lengths[i]] for i in chosen],
+            # after an end of text, as in training and in the windows of the other metrics
+            [torch.cat([end, encoded.ids[starts[i] : starts[i] + lengths[i]]]) for i in chosen],
             self.max_new_tokens,
             evaluation.device,
             progress=evaluation.progress,

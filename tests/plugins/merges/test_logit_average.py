@@ -120,12 +120,12 @@ def test_other_tokens_are_refused():
         build([network, Network(padded, byte_tokenizer())])
     core = Tokenizers(models.BPE(vocab={f"<{i}>": i for i in range(257)}, merges=[]))
     other = Network(tiny_network(seed=1).module, PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<256>"))
-    with pytest.raises(CompatError, match="the tokenizers of model 2 and of model 1 differ"):
+    with pytest.raises(CompatError, match="model 1 and model 2 have different tokenizers"):
         build([network, other])
 
 
 def test_architectures_may_differ_but_not_vocabularies():
-    assert LogitAverage.compares == {"vocab_size", "vocabulary"}
+    assert LogitAverage.compares == {"tokenizer", "vocab_size", "vocabulary"}
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_models_with_attentions_of_their_own_need_a_trunk():
 
 
 def test_what_the_engine_must_know():
-    assert Routing.needs_training
+    assert Routing.training == "needed"
     assert Routing.routed
     assert Routing.model_validate({"models": ["a"]}).uses_seed()
 

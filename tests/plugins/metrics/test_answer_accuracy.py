@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from compat_plugins.metrics.answer_accuracy import AnswerAccuracy
-from compat_spec.components import Example
+from compat_plugins.trainers.finetune import Finetune
+from compat_spec.components import Example, TaskName
 from compat_spec.errors import CompatError
 from compat_spec.nn.network import Network, seeded
+from compat_spec.run.session import Session
 from tests.builders import byte_tokenizer, tiny_network
 
 END = 256
@@ -26,7 +28,7 @@ class Echo(nn.Module):
             for place in range(len(text)):
                 if equals in text[: place + 1]:
                     start = text.index(equals)
-                    said = place - start
+                    said = place - start + 1  # the first token is the end of the text before
                     if said < start and text[said] not in digits:
                         row[place] = text[said]
         return type("Output", (), {"logits": nn.functional.one_hot(following, 257).float()})
@@ -54,21 +56,24 @@ def test_an_answer_longer_than_allowed_is_cut_and_wrong(evaluate):
     assert AnswerAccuracy(max_new_tokens=7).measure(evaluation)[0].value == 0
 
 
-def test_a_network_that_learned_its_answers_by_heart_gives_them(evaluate):
+@pytest.mark.parametrize("score", ["answer", "all"])
+def test_a_network_that_the_trainer_taught_its_answers_gives_them(evaluate, tmp_path, score):
     examples = [Example(f"capital {i}: ", f"city {i * 7}") for i in range(6)]
     with seeded(0):
         network = tiny_network(width=32, blocks=2)
-        evaluation = evaluate(network, examples, score="answer")
-        encoded = evaluation.encoded("test")
-        rows = [encoded.ids[a:b].long() for a, b in zip(encoded.offsets, encoded.offsets[1:], strict=False)]
-        optimizer = torch.optim.AdamW(network.module.parameters(), lr=1e-2)
+        evaluation = evaluate(network, examples, score=score)
         assert AnswerAccuracy(max_new_tokens=12).measure(evaluation)[0].value == 0
-        ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=END)
-        for _ in range(200):
-            logits = network.logits(ids[:, :-1])
-            nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()).backward()
-            optimizer.step()
-            optimizer.zero_grad()
+        session = Session(
+            tmp_path,
+            seed=0,
+            device="cpu",
+            save=lambda _: None,
+            tell=lambda *_: None,
+            stopping=lambda: False,
+            checkpoint_every=float("inf"),
+        )
+        trainer = Finetune.model_validate({"on": "capitals", "steps": 400, "lr": 1e-2, "context": 48})
+        trainer.train(network, {TaskName("capitals"): evaluation.encoded("test")}, session)
     assert AnswerAccuracy(max_new_tokens=12).measure(evaluation)[0].value == 1
 
 
