@@ -75,6 +75,17 @@ class Component(BaseModel):
         return False
 
 
+class FitsModels(Component):
+    """What is used on models: it may know before they are there that its parameters do not go with their shapes."""
+
+    def misfit(self, architecture: Mapping[str, Any]) -> str | None:
+        """What is wrong for models of this `ModelSource.architecture()`, in words; None when nothing is.
+
+        Only what is known without loading anything is in `architecture`: any key may be missing.
+        """
+        return None
+
+
 # ---------------------------------------------------------------------------------------------------------- tasks
 
 
@@ -124,9 +135,10 @@ class ModelSource(Component):
     """The fields that decide the tokenizer, so that models which differ in others share it; None is all of them."""
 
     def architecture(self) -> Mapping[str, Any] | None:
-        """What is known of the shapes without loading anything (`hidden_size`, …), or None.
+        """What is known of the shapes without loading anything (`hidden_size`, `num_hidden_layers`, …), or None.
 
-        Two models whose architectures disagree on a key cannot be merged; `compat validate` says so.
+        Two models whose architectures disagree on a key cannot be merged; `compat validate` says so. One key does not
+        count there: `max_position_embeddings`, the longest text that the model reads.
         """
         return None
 
@@ -170,7 +182,7 @@ class TrainingSession(Protocol):
         """Facts for the results (`tokens_per_second=…`, `loss=[…]`); they do not change the fingerprint."""
 
 
-class Trainer(Component):
+class Trainer(FitsModels):
     """Makes an expert of a network by training it, or trains what a composed module declares trainable."""
 
     namespace = "compat.trainers"
@@ -198,7 +210,7 @@ class Trainer(Component):
 # --------------------------------------------------------------------------------------------------------- merges
 
 
-class Merge(Component):
+class Merge(FitsModels):
     """Combines models. Implement `TensorMerge` or `ModuleMerge`."""
 
     namespace = "compat.merges"

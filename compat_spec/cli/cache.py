@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from compat_spec.cli.options import DEFAULT_STORE, StoreFolder
-from compat_spec.cli.words import size_in_words, time_in_words
+from compat_spec.cli.words import counted, size_in_words, time_in_words
 
 app = typer.Typer(help="List, check and clear the folder of artifacts.", no_args_is_help=True)
 
@@ -74,7 +74,9 @@ def verify(
             broken += 1
             if remove:
                 opened.remove(fingerprint)
-    typer.echo(f"{count} artifacts, {broken or 'none'} broken" + (" and removed" if broken and remove else ""))
+    typer.echo(
+        f"{counted(count, 'artifact')}, {broken or 'none'} broken" + (" and removed" if broken and remove else "")
+    )
     if broken and not remove:
         typer.echo("compat cache verify --remove takes them away; the next run makes them again")
         raise typer.Exit(1)
@@ -106,4 +108,4 @@ def gc(
         for fingerprint in old:
             opened.remove(fingerprint)
         opened.clear_leftovers(limit)
-    typer.echo(f"{'would remove' if dry_run else 'removed'} {len(old)} artifacts, {size_in_words(size)}")
+    typer.echo(f"{'would remove' if dry_run else 'removed'} {counted(len(old), 'artifact')}, {size_in_words(size)}")

@@ -25,3 +25,8 @@ def size_in_words(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 artifact`, `2 artifacts`."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")

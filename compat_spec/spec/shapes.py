@@ -14,6 +14,10 @@ TOKENS = frozenset({"tokenizer", "vocab_size", "vocabulary"})
 """What two models must share to be compared on the same tokens."""
 
 
+_OF_TEXTS = frozenset({"max_position_embeddings"})
+"""How long a text may be: no shape that models must share."""
+
+
 @dataclass(frozen=True)
 class Origin:
     """A source that a model descends from, with the point of the sweeps at which it does."""
@@ -58,6 +62,12 @@ class Shapes:
                         return f"{first.name} and {other.name}: {differing}"
         return ""
 
+    def architectures(self, name: str, at: Indices) -> Iterator[Mapping[str, Any]]:
+        """What is known of a model at a point of the sweeps of what uses it."""
+        for origin in self._of(name):
+            if agree(origin.at, at):
+                yield origin.facts
+
     def _of(self, name: str) -> list[Origin]:
         """Every source of a model; several where `from` or the shapes of the source are swept."""
         if name not in self._origins:
@@ -89,7 +99,7 @@ def _distinct(origins: Iterable[Origin]) -> list[Origin]:
 
 
 def _differing(a: Mapping[str, Any], b: Mapping[str, Any], keys: frozenset[str] | None) -> str:
-    compared = (a.keys() & b.keys()) if keys is None else (a.keys() & b.keys() & keys)
+    compared = (a.keys() & b.keys() - _OF_TEXTS) if keys is None else (a.keys() & b.keys() & keys)
     differing = sorted(key for key in compared if a[key] != b[key])
     short = [key for key in differing if _is_short(a[key]) and _is_short(b[key])]
     words = [f"{key} is {a[key]} and {b[key]}" for key in short]

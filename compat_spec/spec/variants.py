@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar, cast
 
-from compat_spec.components import Merge, ModelSource, Task
+from compat_spec.components import Component, FitsModels, Merge, ModelSource, Task
 from compat_spec.spec.drafts import Draft, Drafts, Part
 from compat_spec.spec.metrics import Metrics
 from compat_spec.spec.nodes import Node
@@ -29,7 +29,9 @@ class Variants:
         self.tasks: Mapping[str, Declaration[TaskVariant]] = self._declarations("tasks", self._task)
         self.models: Mapping[str, Declaration[ModelVariant]] = self._declarations("models", self._model)
         self._check_circles()
+        self._check_trainings("models")
         self.merges: Mapping[str, Declaration[MergeVariant]] = self._declarations("merges", self._merge)
+        self._check_trainings("merges")
         metrics = Metrics(self._references, self._shapes, problems)
         self.metrics: Mapping[str, Declaration[MetricVariant]] = self._declarations("metrics", metrics.variant)
 
@@ -102,6 +104,7 @@ class Variants:
             listed = part.node.mapping.get("models", part.node)
             what = f"{part.use} cannot combine {difference}"
             self._problems.add(listed.place, f"{draft.where}.models", what, "the models must have the same shapes")
+        self._check_fit(draft, point, part.component, part.use, part.node, [ref.name for ref in experts])
         if part.component is None:
             return None
         merge = cast("Merge", part.component)
@@ -110,6 +113,38 @@ class Variants:
     def _model_of(self, draft: Draft, name: str) -> ModelRef | None:
         """A model that a merge names; what is wrong with it has been reported by `_check_names`."""
         return self._silent.model(name, draft.place, draft.where)
+
+    # --------------------------------------------------------------------------------------------- what fits models
+
+    def _check_trainings(self, section: str) -> None:
+        """Whether trainers go with the models that they train; asked when all models are known."""
+        for draft in self._drafts.section(section).values():
+            for point, part in draft.parts.items():
+                train = part.node.mapping.get("train")
+                if train is not None and part.trainer_use is not None:
+                    names = [draft.name] if section == "models" else part.fields.get("models", ())
+                    models = [ref.name for name in names if (ref := self._silent.model(name, draft.place, draft.where))]
+                    self._check_fit(draft, point, part.trainer, part.trainer_use, train, models, ".train")
+
+    def _check_fit(
+        self,
+        draft: Draft,
+        point: Point,
+        component: Component | None,
+        use: str,
+        node: Node,
+        models: Collection[str],
+        inside: str = "",
+    ) -> None:
+        if not isinstance(component, FitsModels):
+            return
+        at = draft.indices(point)
+        for facts in (facts for name in models for facts in self._shapes.architectures(name, at)):
+            with self._problems.of_plugin(use, node.place, draft.where + inside):
+                misfit = component.misfit(facts)
+                if misfit:
+                    self._problems.add(node.place, draft.where + inside, misfit)
+                    return
 
     # ------------------------------------------------------------------------------------------------- helpers
 

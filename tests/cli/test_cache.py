@@ -133,7 +133,7 @@ def test_gc_removes_what_was_not_used_for_long_and_what_it_alone_refers_to(fille
     keep(filled, "old", {"a.txt": "x" * 1_000})
     for word in ("one", "two", "old"):
         say_last_used(filled, word, time.time() - 31 * DAY)
-    assert printed(filled, "gc") == ["removed 1 artifacts, 1.0 kB"]
+    assert printed(filled, "gc") == ["removed 1 artifact, 1.0 kB"]
     assert list(filled) == sorted(map(named, ("one", "two", "both"))), "the merge was used, and needs its models"
 
 

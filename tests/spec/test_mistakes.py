@@ -195,6 +195,24 @@ CHANGES = [
     ),
     (
         AVERAGE,
+        "average: {use: routing, models: [math, code], span: 3, train: {on: math, steps: 3, context: 65}}",
+        [
+            "20:12: merges.average: span: 3 reaches for the MLPs of 3 blocks, and the models have 2",
+            "20:65: merges.average.train: a context of 65 tokens is more than the 64 that the model reads",
+        ],
+    ),
+    (
+        AVERAGE,
+        "average: {use: activation_interpolation, models: [math, code], alpha: [0.1, 0.2, 0.3]}",
+        ["20:12: merges.average: 3 weights are given, one per block, and the models have 2 blocks"],
+    ),
+    (
+        "code: {from: base, train: {on: code, steps: 20, save_at: [5, 10]}}",
+        "code: {from: base, train: {on: code, steps: 20, save_at: [5, 10], context: 128}}",
+        ["18:29: models.code.train: a context of 128 tokens is more than the 64 that the model reads"],
+    ),
+    (
+        AVERAGE,
         "average: {use: logit_average, models: [math, code], train: {on: math, steps: 3}}",
         ["20:55: merges.average.train: logit_average has nothing to train; leave `train` out"],
     ),

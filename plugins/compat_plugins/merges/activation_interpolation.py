@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
@@ -49,6 +49,14 @@ class ActivationInterpolation(ModuleMerge):
         if self.weights is not None and len(self.weights) != len(self.models):
             raise ValueError(f"{len(self.weights)} weights for {len(self.models)} models; give one per model")
         return self
+
+    def misfit(self, architecture: Mapping[str, Any]) -> str | None:
+        depth = architecture.get("num_hidden_layers")
+        lists = [given for given in self._weights() if isinstance(given, Sequence)]
+        wrong = next((given for given in lists if depth not in (None, len(given))), None)
+        if wrong is None:
+            return None
+        return f"{len(wrong)} weights are given, one per block, and the models have {depth} blocks"
 
     def build(self, networks: Sequence[Network], trunk: Network | None) -> nn.Module:
         from compat_spec.nn.mixture import interpolate

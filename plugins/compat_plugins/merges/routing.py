@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -51,6 +51,12 @@ class Routing(ModuleMerge):
         if self.top_k is not None and self.top_k > experts:
             raise ValueError(f"top_k: {self.top_k} is more than the {experts} experts (models times span)")
         return self
+
+    def misfit(self, architecture: Mapping[str, Any]) -> str | None:
+        depth = architecture.get("num_hidden_layers")
+        if depth is None or self.span <= depth:
+            return None
+        return f"span: {self.span} reaches for the MLPs of {self.span} blocks, and the models have {depth}"
 
     def uses_seed(self) -> bool:
         return True

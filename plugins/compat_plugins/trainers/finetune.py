@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -61,7 +61,11 @@ class Finetune(Trainer):
     )
     lr: Positive = Field(default=1e-3, description="The learning rate of AdamW.")
     betas: tuple[Beta, Beta] = Field(default=(0.9, 0.95), description="The betas of AdamW.")
-    muon_lr: Positive = Field(default=0.02, description="The learning rate of Muon.")
+    muon_lr: Positive = Field(
+        default=0.02,
+        description="The learning rate of Muon. It is multiplied by the square root of rows over columns of a matrix "
+        "that has more rows, as it is stored: gpt2 stores its matrices as [in, out], others as [out, in].",
+    )
     momentum: float = Field(default=0.95, ge=0, lt=1, description="The momentum of Muon.")
     weight_decay: float = Field(
         default=0.1,
@@ -125,6 +129,12 @@ class Finetune(Trainer):
         if twice:
             raise ValueError(f"{twice[0]} is both in `on` and in `mix`; give it one share in one of them")
         return self
+
+    def misfit(self, architecture: Mapping[str, Any]) -> str | None:
+        longest = architecture.get("max_position_embeddings")
+        if self.context is None or longest is None or self.context <= longest:
+            return None
+        return f"a context of {self.context} tokens is more than the {longest} that the model reads"
 
     def saved_steps(self) -> Sequence[int]:
         return self.save_at
