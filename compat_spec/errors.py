@@ -17,6 +17,10 @@ class UsageError(CompatError):
     exit_status = 2
 
 
+class WorkerLost(CompatError):  # noqa: N818
+    """The process or machine that ran a step is gone: the step is not to blame, and may be tried again."""
+
+
 class InterruptedRun(CompatError):  # noqa: N818
     """The run was told to stop, and everything done so far is safe."""
 

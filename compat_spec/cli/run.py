@@ -14,14 +14,31 @@ from compat_spec.cli.terminal import display
 from compat_spec.cli.words import time_in_words
 
 if TYPE_CHECKING:
+    from compat_spec.components import Executor
     from compat_spec.run import RunSummary
 
 
 def run(
     spec: SpecPath,
     set_: Overrides = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    executor: Annotated[str, typer.Option(help="Where steps run: the name of an executor plugin.")] = "inline",
+    devices: Annotated[
+        str,
+        typer.Option(
+            "--device",
+            "--devices",
+            help="auto (every GPU, or else the CPU), or some of cpu, cuda, cuda:1, mps with commas between.",
+        ),
+    ] = "auto",
+    executor: Annotated[str, typer.Option(help="Where steps run: the name of an executor plugin.")] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processes that run steps at once: by default one per GPU, on a CPU as many as pay off."
+        ),
+    ] = None,
+    retries: Annotated[
+        int, typer.Option(min=0, help="How often a step is tried again when the process that ran it was lost.")
+    ] = 2,
     store: StoreFolder = DEFAULT_STORE,
     results: ResultsUrl = DEFAULT_RESULTS,
     checkpoint_every: Annotated[
@@ -41,17 +58,14 @@ def run(
     loaded = load(spec, set_ or ())
 
     # only now the imports that take seconds: a mistake in a spec shows at once
-    from compat_spec import registry
-    from compat_spec.components import Executor
     from compat_spec.plan import make_plan
     from compat_spec.report.leaderboard import closing_table, hint
     from compat_spec.results import open_results
-    from compat_spec.run import resolve_device, run_plan
+    from compat_spec.run import resolve_devices, run_plan
     from compat_spec.store import Store
 
-    where = registry.component("compat.executors", executor)()
-    assert isinstance(where, Executor)
-    target = resolve_device(device)
+    where = _executor(executor, workers)
+    resolve_devices(devices)
     planned = make_plan(loaded)
     database = open_results(results, create=True)
     console = Console()
@@ -61,7 +75,8 @@ def run(
             Store(store),
             database,
             where,
-            device=target,
+            devices=devices,
+            retries=retries,
             listener=listener,
             checkpoint_every=checkpoint_every,
             command=shlex.join(["compat", *sys.argv[1:]]),
@@ -75,6 +90,19 @@ def run(
             console.print(closing_table(database, summary.run_id))
             console.print(hint(results), markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(summary.exit_status)
+
+
+def _executor(name: str, workers: int | None) -> Executor:
+    from compat_spec import registry
+    from compat_spec.components import Executor
+    from compat_spec.errors import UsageError
+
+    found = registry.component(Executor.namespace, name)
+    if workers is not None and "workers" not in found.model_fields:
+        raise UsageError(f"--workers: the executor {name} has no number of workers to choose")
+    executor = found.model_validate({} if workers is None else {"workers": workers})
+    assert isinstance(executor, Executor)
+    return executor
 
 
 def _closing_words(summary: RunSummary) -> str:

@@ -20,7 +20,7 @@ STOPPING = "stopping where nothing is lost; Ctrl-C again stops at once"
 
 
 class LiveDisplay:
-    """An overall bar by the amount of work, a line for the running step, and a line kept for each failure."""
+    """An overall bar by the amount of work, a line for each running step, and a line kept for each failure."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -35,9 +35,11 @@ class LiveDisplay:
             transient=True,
         )
         self._overall: TaskID | None = None
-        self._step: TaskID | None = None
+        self._steps: dict[str, tuple[TaskID, int]] = {}
+        """The line and the work of each running step, by its fingerprint."""
+        self._inside: dict[str, int] = {}
+        """How much of the work of each running step is done."""
         self._work_done = 0
-        self._work = 0
 
     def __enter__(self) -> LiveDisplay:
         self._progress.start()
@@ -53,32 +55,37 @@ class LiveDisplay:
             case events.RunStarted(total, reused, device, work):
                 self._overall = self._progress.add_task(f"on {device}", total=work, note=_kept(total, reused))
             case events.StepStarted(step):
-                self._work = step.work
-                self._step = self._progress.add_task(step.label, total=None, note="")
-            case events.StepProgress(_, done, total, note) if self._step is not None:
-                self._progress.update(self._step, completed=done, total=total, note=note)
-                self._advance(self._work * done // max(total, 1))
+                line = self._progress.add_task(step.label, total=None, note="")
+                self._steps[step.fingerprint] = line, step.work
+            case events.StepProgress(fingerprint, done, total, note) if fingerprint in self._steps:
+                line, work = self._steps[fingerprint]
+                self._progress.update(line, completed=done, total=total, note=note)
+                self._inside[fingerprint] = work * done // max(total, 1)
+                self._advance()
             case events.StepFinished(step, _, _):
-                self._work_done += step.work
-                self._end_step()
+                self._end(step.fingerprint, step.work)
+            case events.StepRetried(step, reason):
+                self._end(step.fingerprint, 0)
+                self._console.print(f"again: {step.label}: {reason}", style="yellow", markup=False, highlight=False)
             case events.StepFailed(step, error):
-                self._work_done += step.work
-                self._end_step()
+                self._end(step.fingerprint, step.work)
                 self._console.print(f"failed: {step.label}: {error}", style="red", markup=False, highlight=False)
             case events.Waiting(step):
                 self._console.print(f"waiting for another run: {step.label}", style="dim", markup=False)
             case events.Stopping():
                 self._console.print(STOPPING, style="yellow", markup=False)
 
-    def _advance(self, inside: int) -> None:
+    def _advance(self) -> None:
         if self._overall is not None:
-            self._progress.update(self._overall, completed=self._work_done + inside)
+            self._progress.update(self._overall, completed=self._work_done + sum(self._inside.values()))
 
-    def _end_step(self) -> None:
-        if self._step is not None:
-            self._progress.remove_task(self._step)
-            self._step = None
-        self._advance(0)
+    def _end(self, fingerprint: str, work: int) -> None:
+        line, _ = self._steps.pop(fingerprint, (None, 0))
+        if line is not None:
+            self._progress.remove_task(line)
+        self._inside.pop(fingerprint, None)
+        self._work_done += work
+        self._advance()
 
 
 class PlainDisplay:
@@ -88,8 +95,9 @@ class PlainDisplay:
         self._console = console
         self._total = 0
         self._finished = 0
-        self._last_line = 0.0
-        self._label = ""
+        self._labels: dict[str, str] = {}
+        self._last_line: dict[str, float] = {}
+        """When each running step was last spoken of."""
 
     def __enter__(self) -> PlainDisplay:
         return self
@@ -105,15 +113,19 @@ class PlainDisplay:
                 self._total = total - reused
                 self._line(f"{_kept(total, reused)}, on {device}")
             case events.StepStarted(step):
-                self._label = step.label
-                self._last_line = time.monotonic()
-            case events.StepProgress(_, done, total, note):
-                if time.monotonic() - self._last_line > QUIET_SECONDS:
-                    self._line(f"{self._count()} {self._label}: {done} of {total}" + (f", {note}" if note else ""))
+                self._labels[step.fingerprint] = step.label
+                self._last_line[step.fingerprint] = time.monotonic()
+            case events.StepProgress(fingerprint, done, total, note) if fingerprint in self._labels:
+                if time.monotonic() - self._last_line[fingerprint] > QUIET_SECONDS:
+                    self._last_line[fingerprint] = time.monotonic()
+                    label = self._labels[fingerprint]
+                    self._line(f"{self._count()} {label}: {done} of {total}" + (f", {note}" if note else ""))
             case events.StepFinished(step, seconds, reused):
                 self._finished += 1
                 how = "made by another run" if reused else f"{seconds:.1f} s"
                 self._line(f"{self._count()} {step.label}: {how}")
+            case events.StepRetried(step, reason):
+                self._line(f"{self._count()} again: {step.label}: {reason}")
             case events.StepFailed(step, error):
                 self._finished += 1
                 self._line(f"{self._count()} failed: {step.label}: {error}")
@@ -127,7 +139,6 @@ class PlainDisplay:
         return f"[{self._finished:>{width}}/{self._total}]"
 
     def _line(self, text: str) -> None:
-        self._last_line = time.monotonic()
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from compat_spec.plan.steps import Plan, StepKind
 from compat_spec.store import Store
 
 
-def needed_steps(plan: Plan, store: Store) -> list[str]:
-    """The steps to compute, in the plan's order: the results that the store lacks, and what they are made of."""
-    wanted = [fingerprint for fingerprint in plan.results() if not is_available(plan, store, fingerprint)]
+def needed_steps(plan: Plan, store: Store, results: Iterable[str] | None = None) -> list[str]:
+    """The steps to compute, in the plan's order: the results that the store lacks, and what they are made of.
+
+    Args:
+        results: by default all of the plan.
+    """
+    of = plan.results() if results is None else results
+    wanted = [fingerprint for fingerprint in of if not is_available(plan, store, fingerprint)]
     needed: set[str] = set()
     while wanted:
         fingerprint = wanted.pop()
@@ -26,4 +33,4 @@ def is_available(plan: Plan, store: Store, fingerprint: str) -> bool:
         return False
     if plan.steps[fingerprint].kind is not StepKind.MERGE:
         return True
-    return all(store.has(reference) for reference in store.manifest(fingerprint).facts.get("refers", ()))
+    return all(store.has(reference) for reference in store.refers(fingerprint))

@@ -39,6 +39,7 @@ class RunWriter:
         self._engine = engine
         self._name = name
         self._steps: dict[str, int] = {}
+        self._recorded: set[str] = set()
         with self._transaction() as connection:
             self._run = _insert_run(connection, self.id, info)
             for record, rows in ((ModelRecord, info.models), (TaskRecord, info.tasks)):
@@ -52,9 +53,14 @@ class RunWriter:
         self.steps([row])
 
     def steps(self, rows: Sequence[StepRow]) -> None:
-        """Record how several steps went, in one transaction."""
+        """Record how several steps went, in one transaction. A step that went once more replaces its row."""
         with self._transaction() as connection:
+            for row in (row for row in rows if row.fingerprint in self._recorded):
+                of_step = (StepRecord.run_id == self._run) & (StepRecord.fingerprint == row.fingerprint)
+                connection.execute(update(StepRecord).where(of_step).values(self._step(row)))
+            rows = [row for row in rows if row.fingerprint not in self._recorded]
             _insert(connection, StepRecord, [self._step(row) for row in rows])
+        self._recorded.update(row.fingerprint for row in rows)
 
     def examples(self, task: str, counts: Mapping[str, int]) -> None:
         """Record how many examples each split of a task has."""

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 
 from compat_spec.errors import UsageError
 
 
-def resolve_device(wanted: str) -> str:
-    """`auto | cpu | cuda | cuda:N | mps` -> a torch device that is there.
+def resolve_devices(wanted: str) -> list[str]:
+    """`auto`, or one or several of `cpu | cuda | cuda:N | mps` with commas between -> torch devices that are there.
+
+    `auto` is every CUDA GPU, or Apple's, or the CPU.
 
     Raises:
-        UsageError: it is not a device, or this machine has none such.
+        UsageError: one is not a device, or this machine has none such.
     """
     import torch
 
     if wanted == "auto":
         if torch.cuda.is_available():
-            return "cuda:0"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
+            return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        return ["mps" if torch.backends.mps.is_available() else "cpu"]
+    return list(dict.fromkeys(_resolve(one.strip()) for one in wanted.split(",")))
+
+
+def _resolve(wanted: str) -> str:
+    import torch
+
     match = re.fullmatch(r"(cpu|mps|cuda)(?::(\d+))?", wanted)
     if match is None or (match[2] and match[1] != "cuda"):
         raise UsageError(f"--device {wanted}: not a device; use auto, cpu, cuda, cuda:1 or mps")
@@ -34,8 +43,12 @@ def resolve_device(wanted: str) -> str:
     return match[1]
 
 
-def device_name(device: str) -> str:
-    """The device in words for the results: `cuda:0 (NVIDIA H100)`, `cpu (2 threads)`."""
+def names_of(devices: Sequence[str]) -> str:
+    """Devices in words for the results: `cuda:0 (NVIDIA H100), cuda:1 (NVIDIA H100)`, `cpu (2 threads)`."""
+    return ", ".join(map(_name, devices))
+
+
+def _name(device: str) -> str:
     import torch
 
     if device.startswith("cuda"):

@@ -50,6 +50,14 @@ class StepFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class StepRetried:
+    """The step starts again, for a reason that it is not to blame for."""
+
+    step: Step
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """Another run computes the step, and nothing else is left to do meanwhile."""
 
@@ -61,5 +69,7 @@ class Stopping:
     """The run was told to stop, and ends where nothing is lost."""
 
 
-Event: TypeAlias = RunStarted | StepStarted | StepProgress | StepFinished | StepFailed | Waiting | Stopping
+Event: TypeAlias = (
+    RunStarted | StepStarted | StepProgress | StepFinished | StepFailed | StepRetried | Waiting | Stopping
+)
 Listener: TypeAlias = Callable[[Event], None]

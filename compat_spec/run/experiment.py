@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +17,14 @@ from compat_spec.errors import InterruptedRun
 from compat_spec.plan import Plan, Step
 from compat_spec.plan.needed import needed_steps
 from compat_spec.results import ModelRow, Results, ResultsError, RunInfo, RunWriter, TaskRow
-from compat_spec.run.devices import device_name, resolve_device
+from compat_spec.run.devices import names_of, resolve_devices
 from compat_spec.run.events import Event, Listener, RunStarted, StepProgress, Stopping
 from compat_spec.run.provenance import commit_of, versions
 from compat_spec.run.recording import Recorder
 from compat_spec.run.runner import StepRunner
 from compat_spec.run.scheduler import Outcome, Scheduler
 from compat_spec.run.signals import stop_signal
-from compat_spec.run.workspace import Workspace
-from compat_spec.store import Store
+from compat_spec.store import CorruptArtifactError, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,8 @@ def run_plan(
     results: Results,
     executor: Executor,
     *,
-    device: str = "auto",
+    devices: str = "auto",
+    retries: int = 2,
     listener: Listener | None = None,
     checkpoint_every: float = 60.0,
     command: str = "",
@@ -82,7 +82,8 @@ def run_plan(
     lost: the next one goes on from there.
 
     Args:
-        device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
+        devices: `auto`, or one or several of `cpu`, `cuda`, `cuda:1`, `mps` with commas between.
+        retries: how often a step is tried again when the process that ran it was lost.
         listener: is told what goes on, in the thread of the caller.
         checkpoint_every: seconds between the checkpoints of a training.
         command: what the user typed, for the results.
@@ -92,12 +93,12 @@ def run_plan(
         CompatError: the store or the results cannot be written. What is done stays done.
         KeyboardInterrupt: Ctrl-C came a second time. Nothing waits for the steps that were running.
     """
-    device = resolve_device(device)
+    found = resolve_devices(devices)
     events: SimpleQueue[Event] = SimpleQueue()
     with store.in_use(), stop_signal(told=lambda: events.put(Stopping())) as stop:
-        running = _Run(plan, store, executor, device, listener or _nobody, events, stop)
-        with _recorded(results, _info(plan, device, executor, command), running) as writer:
-            running.go(writer, checkpoint_every)
+        running = _Run(plan, store, executor, found, listener or _nobody, events, stop)
+        with _recorded(results, _info(plan, found, executor, command), running) as writer:
+            running.go(writer, checkpoint_every, retries)
     return running.summary(writer.id)
 
 
@@ -109,43 +110,47 @@ class _Run:
         plan: Plan,
         store: Store,
         executor: Executor,
-        device: str,
+        devices: Sequence[str],
         listener: Listener,
         events: SimpleQueue[Event],
         stop: Flag,
     ) -> None:
-        self.plan, self.store, self.executor, self.device = plan, store, executor, device
+        self.plan, self.store, self.executor, self.devices = plan, store, executor, devices
         self.listener, self.events, self.stop = listener, events, stop
         self.started = time.monotonic()
+        self._set_broken_aside()
         self.needed = needed_steps(plan, store)
         needed = set(self.needed)
         self.found = [step for step in plan.steps if step not in needed and store.has(step)]
         self.ended: list[Outcome] = []
 
-    def go(self, writer: RunWriter, checkpoint_every: float) -> None:
+    def _set_broken_aside(self) -> None:
+        """Of what is found, check what no step will: manifests, and the small files that are read as rows."""
+        for fingerprint in filter(self.store.has, self.plan.steps):
+            check = self.store.check if fingerprint in self.plan.measurements else self.store.manifest
+            try:
+                check(fingerprint)
+            except CorruptArtifactError:
+                self.store.set_aside(fingerprint)
+
+    def go(self, writer: RunWriter, checkpoint_every: float, retries: int) -> None:
         work = sum(self.plan.steps[fingerprint].work for fingerprint in self.needed)
         total = len(self.found) + len(self.needed)
-        self.listener(RunStarted(total, len(self.found), device_name(self.device), work))
+        self.listener(RunStarted(total, len(self.found), names_of(self.devices), work))
         for fingerprint in self.found:
             self.store.touch(fingerprint)
         recorder = Recorder(self.plan, self.store, writer)
         recorder.found(self.found)
-        workspace = Workspace(
-            self.store,
-            tell=lambda *facts: self.events.put(StepProgress(*facts)),
-            stopping=self.stop.is_set,
-            checkpoint_every=checkpoint_every,
-        )
-        self.executor.open(StepRunner(workspace), self.device)
+        self.executor.open(StepRunner(self.store.root, checkpoint_every), self.devices, _Link(self.events, self.stop))
         try:
-            self._schedule(recorder)
+            self._schedule(recorder, retries)
         except Exception:
             self.stop.set()  # so that a step that is running ends soon
             self.executor.close()
             raise
         self.executor.close()
 
-    def _schedule(self, recorder: Recorder) -> None:
+    def _schedule(self, recorder: Recorder, retries: int) -> None:
         def ended(outcome: Outcome) -> None:
             recorder.ended(outcome)
             self.ended.append(outcome)
@@ -158,6 +163,7 @@ class _Run:
             listener=self.listener,
             stopping=self.stop.is_set,
             pump=self._pass_on,
+            retries=retries,
         )
         scheduler.run(self.needed)
 
@@ -169,16 +175,31 @@ class _Run:
     def summary(self, run_id: str) -> RunSummary:
         count = Counter(outcome.status for outcome in self.ended)
         failed = tuple(Failure(one.step, one.error or "") for one in self.ended if one.status == "failed")
-        done = count["computed"] + count["reused"] + count["failed"] + count["skipped"]
+        done = {one.step.fingerprint for one in self.ended if one.status != "interrupted"}
         return RunSummary(
             run_id=run_id,
             computed=count["computed"],
-            reused=len(self.found) + count["reused"],
+            # what was found to be broken later was made again
+            reused=sum(fingerprint not in done for fingerprint in self.found) + count["reused"],
             failed=failed,
             skipped=count["skipped"],
-            left=len(self.needed) - done,
+            left=len(set(self.needed) - done),
             seconds=time.monotonic() - self.started,
         )
+
+
+class _Link:
+    """The `Link` of the jobs of a run, in the process of the scheduler."""
+
+    def __init__(self, events: SimpleQueue[Event], stop: Flag) -> None:
+        self._events = events
+        self._stop = stop
+
+    def tell(self, fingerprint: str, done: int, total: int, note: str) -> None:
+        self._events.put(StepProgress(fingerprint, done, total, note))
+
+    def stopping(self) -> bool:
+        return self._stop.is_set()
 
 
 @contextmanager
@@ -198,7 +219,7 @@ def _recorded(results: Results, info: RunInfo, running: _Run) -> Iterator[RunWri
     writer.finish("interrupted" if summary.left else "failed" if summary.failed else "finished")
 
 
-def _info(plan: Plan, device: str, executor: Executor, command: str) -> RunInfo:
+def _info(plan: Plan, devices: Sequence[str], executor: Executor, command: str) -> RunInfo:
     return RunInfo(
         experiment=plan.experiment,
         spec_text=plan.spec_text,
@@ -207,7 +228,7 @@ def _info(plan: Plan, device: str, executor: Executor, command: str) -> RunInfo:
         versions=versions(plan),
         commit=commit_of(Path(plan.spec_path)),
         host=socket.gethostname(),
-        device=device_name(device),
+        device=names_of(devices),
         executor=type(executor).__name__.lower(),
         parameters=plan.parameters,
         models=[

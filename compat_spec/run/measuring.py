@@ -63,7 +63,7 @@ class StepEvaluation:
         )
 
     def progress(self, done: int, total: int, note: str = "") -> None:
-        self._workspace.tell(self._step.fingerprint, done, total, note)
+        self._workspace.link.tell(self._step.fingerprint, done, total, note)
         self._workspace.stop_here()
 
 

@@ -43,7 +43,7 @@ def _merge_tensors(merge: TensorMerge, step: Step, workspace: Workspace, folder:
         merged = {}
         with seeded(step.seed or 0):
             for done, name in enumerate(names):
-                workspace.tell(step.fingerprint, done, len(names), name)
+                workspace.link.tell(step.fingerprint, done, len(names), name)
                 tensors = [checkpoint[name] for checkpoint in checkpoints]
                 merged[name] = merge.combine(tensors, base[name] if base else None, name=name).contiguous()
     save_file(merged, folder / SINGLE, metadata={"format": "pt"})

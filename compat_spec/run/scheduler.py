@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from filelock import BaseFileLock
 
 from compat_spec.components import Executor, Job, JobReport
-from compat_spec.errors import CompatError, InterruptedRun
+from compat_spec.errors import CompatError, InterruptedRun, WorkerLost
 from compat_spec.plan import Plan, Step
-from compat_spec.run.events import Listener, StepFailed, StepFinished, StepStarted, Waiting
-from compat_spec.store import Store
+from compat_spec.plan.needed import needed_steps
+from compat_spec.run.events import Listener, StepFailed, StepFinished, StepRetried, StepStarted, Waiting
+from compat_spec.run.graph import Graph
+from compat_spec.store import CorruptArtifactError, Store
+
+MENDINGS = 2
+"""How often a step waits for inputs that are made again before it is given up: the disk may be at fault."""
 
 POLL = 0.1
 """Seconds between looks at the terminal's signals, and at what other runs have finished."""
@@ -31,44 +37,6 @@ class Outcome:
     traceback: str | None = None
 
 
-@dataclass
-class _Graph:
-    """What is left to do, and what each step still waits for."""
-
-    ready: list[str]
-    missing: dict[str, set[str]]
-    dependents: dict[str, list[str]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, plan: Plan, needed: list[str]) -> _Graph:
-        inside = set(needed)
-        missing = {fingerprint: plan.steps[fingerprint].needs() & inside for fingerprint in needed}
-        graph = cls([], missing)
-        for fingerprint, inputs in missing.items():
-            for above in inputs:
-                graph.dependents.setdefault(above, []).append(fingerprint)
-        # a stack: what has just become ready comes first, while its inputs are still open
-        graph.ready = [fingerprint for fingerprint in reversed(needed) if not missing[fingerprint]]
-        return graph
-
-    def done(self, fingerprint: str) -> None:
-        for below in reversed(self.dependents.get(fingerprint, [])):
-            self.missing[below].discard(fingerprint)
-            if not self.missing[below]:
-                self.ready.append(below)
-
-    def below(self, fingerprint: str) -> list[str]:
-        """Everything that depends on a step."""
-        found: dict[str, None] = {}
-        wanted = list(self.dependents.get(fingerprint, []))
-        while wanted:
-            below = wanted.pop()
-            if below not in found:
-                found[below] = None
-                wanted += self.dependents.get(below, [])
-        return list(found)
-
-
 class Scheduler:
     """Runs the needed steps of a plan on an executor that is open.
 
@@ -76,6 +44,7 @@ class Scheduler:
         ended: called once for each needed step, with how it ended.
         stopping: whether the run has been told to stop; then nothing new starts.
         pump: called often, for the progress that running steps tell.
+        retries: how often a step is tried again when the process that ran it was lost.
     """
 
     def __init__(
@@ -88,6 +57,7 @@ class Scheduler:
         listener: Listener,
         stopping: Callable[[], bool],
         pump: Callable[[], None],
+        retries: int,
     ) -> None:
         self._plan = plan
         self._store = store
@@ -99,10 +69,13 @@ class Scheduler:
         self._running: dict[Future[JobReport], tuple[Step, BaseFileLock]] = {}
         self._skipped: set[str] = set()
         self._told_waiting: set[str] = set()
+        self._retries = retries
+        self._lost = Counter[str]()
+        self._mended = Counter[str]()
 
     def run(self, needed: list[str]) -> None:
-        graph = _Graph.of(self._plan, needed)
-        while graph.ready or self._running:
+        graph = Graph(self._plan, needed)
+        while graph.any_ready or self._running:
             if not self._stopping():
                 self._start(graph)
             elif not self._running:
@@ -110,11 +83,10 @@ class Scheduler:
             self._wait(graph)
             self._pump()
 
-    def _start(self, graph: _Graph) -> None:
-        """Start what can be started; what another run is computing stays in the list."""
+    def _start(self, graph: Graph) -> None:
+        """Start what can be started; what another run is computing stays ready."""
         held: list[str] = []
-        while graph.ready and len(self._running) < self._executor.capacity:
-            fingerprint = graph.ready.pop()
+        while len(self._running) < self._executor.capacity and (fingerprint := graph.pop()) is not None:
             step = self._plan.steps[fingerprint]
             if fingerprint in self._skipped:
                 continue
@@ -126,16 +98,17 @@ class Scheduler:
                 self._finish(graph, Outcome(step, "reused"))
             else:
                 self._listener(StepStarted(step))
-                future = self._executor.submit(Job(fingerprint, step.label, step.to_data()))
-                self._running[future] = (step, lock)
-        graph.ready[:0] = held
+                job = Job(fingerprint, step.label, step.to_data(), frozenset(step.needs()))
+                self._running[self._executor.submit(job)] = (step, lock)
+        for fingerprint in reversed(held):
+            graph.push(fingerprint)
         if held and not self._running and held[-1] not in self._told_waiting:
             self._told_waiting.add(held[-1])
             self._listener(Waiting(self._plan.steps[held[-1]]))
 
-    def _wait(self, graph: _Graph) -> None:
+    def _wait(self, graph: Graph) -> None:
         if not self._running:
-            if graph.ready:  # other runs hold all that is left
+            if graph.any_ready:  # other runs hold all that is left
                 time.sleep(POLL)
             return
         done, _ = wait(self._running, timeout=POLL, return_when=FIRST_COMPLETED)
@@ -143,9 +116,37 @@ class Scheduler:
             step, lock = self._running.pop(future)
             lock.release()
             self._pump()
-            self._finish(graph, _outcome(step, future))
+            if not self._tried_again(graph, step, future.exception()):
+                self._finish(graph, _outcome(step, future))
 
-    def _finish(self, graph: _Graph, outcome: Outcome) -> None:
+    def _tried_again(self, graph: Graph, step: Step, error: BaseException | None) -> bool:
+        """Whether a step that failed by no fault of its own is to be done once more."""
+        if self._stopping():
+            return False
+        if isinstance(error, WorkerLost) and self._lost[step.fingerprint] < self._retries:
+            self._lost[step.fingerprint] += 1
+            self._listener(StepRetried(step, str(error)))
+            graph.again(step.fingerprint, ())
+            return True
+        if isinstance(error, CorruptArtifactError) and self._mended[step.fingerprint] < MENDINGS:
+            self._mended[step.fingerprint] += 1
+            return self._mended_inputs(graph, step, str(error))
+        return False
+
+    def _mended_inputs(self, graph: Graph, step: Step, reason: str) -> bool:
+        """Whether the inputs of a step that are broken can be made again; they are set aside, and waited for."""
+        reads = step.needs() | {other for above in step.needs() for other in _refers(self._store, above)}
+        broken = {fingerprint for fingerprint in reads if self._store.verify(fingerprint)}
+        if not broken <= self._plan.steps.keys():
+            return False
+        for fingerprint in broken:
+            self._store.set_aside(fingerprint)
+        self._listener(StepRetried(step, f"{reason}; it is made again"))
+        graph.add(needed_steps(self._plan, self._store, broken))
+        graph.again(step.fingerprint, broken)
+        return True
+
+    def _finish(self, graph: Graph, outcome: Outcome) -> None:
         step = outcome.step
         if outcome.status in ("computed", "reused"):
             seconds = outcome.report.seconds if outcome.report else 0.0
@@ -156,10 +157,10 @@ class Scheduler:
         self._ended(outcome)
         if outcome.status == "failed":
             self._listener(StepFailed(step, outcome.error or ""))
-            for fingerprint in graph.below(step.fingerprint):
-                if fingerprint not in self._skipped:
-                    self._skipped.add(fingerprint)
-                    self._ended(Outcome(self._plan.steps[fingerprint], "skipped", error=f"needs {step.label}"))
+            for below in graph.below(step.fingerprint):
+                if below.fingerprint not in self._skipped:
+                    self._skipped.add(below.fingerprint)
+                    self._ended(Outcome(below, "skipped", error=f"needs {step.label}"))
 
 
 def _outcome(step: Step, future: Future[JobReport]) -> Outcome:
@@ -172,3 +173,10 @@ def _outcome(step: Step, future: Future[JobReport]) -> Outcome:
         return Outcome(step, "failed", error=str(error))
     text = "".join(traceback.format_exception(error))
     return Outcome(step, "failed", error=f"{type(error).__name__}: {error}", traceback=text)
+
+
+def _refers(store: Store, fingerprint: str) -> list[str]:
+    try:
+        return store.refers(fingerprint)
+    except CorruptArtifactError:
+        return []

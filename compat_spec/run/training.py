@@ -55,8 +55,8 @@ def train(
         seed=step.seed or 0,
         device=device,
         save=save,
-        tell=lambda done, total, note: workspace.tell(step.fingerprint, done, total, note),
-        stopping=workspace.stopping,
+        tell=lambda done, total, note: workspace.link.tell(step.fingerprint, done, total, note),
+        stopping=workspace.link.stopping,
         checkpoint_every=workspace.checkpoint_every,
     )
     trainer.train(network, training_data(step, workspace), session)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, TypeVar
 
 from torch import Tensor
 
+from compat_spec.components import Link
 from compat_spec.errors import InterruptedRun
 from compat_spec.nn.evaluation import TokenScores
+from compat_spec.plan import Step
 from compat_spec.run.networks import Networks
 from compat_spec.store import Store
-
-Tell: TypeAlias = Callable[[str, int, int, str], None]
-"""How far a step is: its fingerprint, done, total, a note."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -41,21 +40,29 @@ class Workspace:
     """Everything a step needs besides itself.
 
     Args:
-        tell: takes the progress of the running step.
-        stopping: whether the run has been told to stop.
+        link: to whom the running step tells its progress, and who tells it to stop.
         checkpoint_every: seconds between the checkpoints of a training.
     """
 
-    def __init__(self, store: Store, *, tell: Tell, stopping: Callable[[], bool], checkpoint_every: float) -> None:
+    def __init__(self, store: Store, link: Link, checkpoint_every: float) -> None:
         self.store = store
-        self.tell = tell
-        self.stopping = stopping
+        self.link = link
         self.checkpoint_every = checkpoint_every
+        self.checked: set[str] = set()
+        """The artifacts whose files are known to be what was written."""
         self.networks = Networks(store)
         self.token_scores: Recent[Hashable, TokenScores] = Recent(256)
         self.features: Recent[Hashable, list[Tensor]] = Recent(4)
 
+    def check_inputs(self, step: Step) -> None:
+        """Compare what a step reads with its checksums, once in this process. Raises `CorruptArtifactError`."""
+        for fingerprint in sorted(step.needs()):
+            for read in (fingerprint, *self.store.refers(fingerprint)):
+                if read not in self.checked:
+                    self.store.check(read)
+                    self.checked.add(read)
+
     def stop_here(self) -> None:
         """Called where a step can be given up without losing much. Raises `InterruptedRun` in a stopping run."""
-        if self.stopping():
+        if self.link.stopping():
             raise InterruptedRun("stopped")

@@ -2,6 +2,7 @@
 
 ROOT/artifacts/ab/ab12…/     an artifact: its files and `artifact.json`, the manifest with their checksums
 ROOT/work/ab12…/             what an unfinished step needs to go on (training state)
+ROOT/broken/ab12…-…/         artifacts whose files were found changed
 ROOT/aside/…                 folders being written; leftovers of killed processes are harmless
 ROOT/locks/ab12….lock        held by the process that computes a fingerprint
 ROOT/users/PID.lock          held by each process that uses the store
@@ -122,6 +123,23 @@ class Store:
         for manifest in sorted((self.root / "artifacts").glob(f"*/*/{MANIFEST}")):
             yield manifest.parent.name
 
+    def refers(self, fingerprint: str) -> list[str]:
+        """The artifacts that this one is of no use without: those that its manifest names, and theirs in turn."""
+        found: list[str] = []
+        wanted = [fingerprint]
+        while wanted:
+            for other in self.manifest(wanted.pop()).facts.get("refers", ()):
+                if other not in found:
+                    found.append(other)
+                    wanted += [other] if self.has(other) else []
+        return found
+
+    def check(self, fingerprint: str) -> None:
+        """Raises `CorruptArtifactError` when an artifact is not there, or not what was written."""
+        problems = self.verify(fingerprint)
+        if problems:
+            raise CorruptArtifactError(problems[0])
+
     def touch(self, fingerprint: str) -> None:
         """Note that an artifact was used, for `cache gc --older-than`."""
         with suppress(OSError):
@@ -198,15 +216,23 @@ class Store:
         return [fingerprint for fingerprint in manifests if fingerprint not in kept]
 
     def clear_leftovers(self, moment: float) -> None:
-        """Remove what killed runs left: half-written folders, locks, and training states that are older than `moment`.
+        """Remove half-written and broken folders, locks, and training states that are older than `moment`.
 
         Only while nobody else uses the store.
         """
-        for folder in ("aside", "locks"):
+        for folder in ("aside", "broken", "locks"):
             shutil.rmtree(self.root / folder, ignore_errors=True)
         for work in (self.root / "work").glob("*"):
             if work.stat().st_mtime < moment:
                 shutil.rmtree(work, ignore_errors=True)
+
+    def set_aside(self, fingerprint: str) -> None:
+        """Take an artifact that is broken out of the way, to be made again; it is kept in `broken` to be looked at."""
+        folder = self._folder(fingerprint)
+        with self._disk_errors():
+            (self.root / "broken").mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                folder.rename(self.root / "broken" / f"{fingerprint}-{uuid.uuid4().hex[:8]}")
 
     def remove(self, fingerprint: str) -> None:
         folder = self._folder(fingerprint)

@@ -79,7 +79,7 @@ class Workplace:
             self.store,
             self.results,
             Inline(),
-            device="cpu",
+            devices="cpu",
             listener=listener or self.events.append,
             command="compat run tiny.yaml",
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from compat_spec.errors import CompatError, UsageError
-from compat_spec.run import resolve_device
+from compat_spec.run import resolve_devices
 from compat_spec.run.events import StepFailed, StepFinished
 from compat_spec.spec import SpecError
 from tests.run.experiments import Workplace
@@ -92,12 +92,12 @@ def test_results_that_cannot_be_written_end_the_run_and_lose_nothing(
 @pytest.mark.parametrize("wanted", ["gpu", "cpu:1", "cuda:-1", "mps:0", "", "cuda:x"])
 def test_a_device_that_is_none_is_refused_with_those_that_are(wanted: str) -> None:
     with pytest.raises(UsageError, match="use auto, cpu, cuda, cuda:1 or mps"):
-        resolve_device(wanted)
+        resolve_devices(wanted)
 
 
 def test_a_gpu_that_is_not_there_is_refused() -> None:
     with pytest.raises(UsageError, match=r"this machine has .*CUDA GPU"):
-        resolve_device("cuda:17")
+        resolve_devices("cuda:17")
 
 
 def test_a_store_that_cannot_be_written_is_named(place: Workplace) -> None:

@@ -1,0 +1,202 @@
+"""Several worker processes: the same numbers, and nothing lost when one of them dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from compat_plugins.executors.local import Local
+from compat_spec.errors import InterruptedRun
+from compat_spec.run import RunSummary, run_plan
+from compat_spec.run.events import Event, StepFinished, StepProgress, StepRetried
+from tests.run.experiments import Workplace
+from tests.run.test_resuming import LONG, numbers, until
+
+
+def run_on_two(place: Workplace, *overrides: str, listener: object = None, **options: int) -> RunSummary:
+    place.events.clear()
+
+    def hear(event: Event) -> None:
+        place.events.append(event)
+        if callable(listener):
+            listener(event)
+
+    return run_plan(
+        place.plan(*overrides), place.store, place.results, Local(workers=2), devices="cpu", listener=hear, **options
+    )
+
+
+def children(of: int) -> list[int]:
+    """The processes that a process has started and that still run."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, parent = (folder / "stat").read_text().rsplit(")", 1)[1].split()[:2]
+        except OSError:
+            continue
+        if int(parent) == of and state != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+def workers() -> list[int]:
+    """The worker processes of this one: those that were spawned, not the one that keeps track of shared memory."""
+    return [
+        pid for pid in children(os.getpid()) if b"spawn_main" in (Path("/proc") / str(pid) / "cmdline").read_bytes()
+    ]
+
+
+on_linux = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+
+
+def test_two_workers_give_the_numbers_of_one(place: Workplace, once: Workplace) -> None:
+    summary = run_on_two(place)
+    assert summary.exit_status == 0, summary.failed
+    assert numbers(place, summary.run_id) == numbers(once, once.results.runs()[0].id)
+    assert place.rows("SELECT executor FROM runs") == [("local",)]
+    assert all(not place.store.verify(fingerprint) for fingerprint in place.store)
+    assert not workers()
+
+
+@on_linux
+def test_a_worker_that_is_killed_is_replaced_and_its_training_goes_on(place: Workplace) -> None:
+    killed: list[int] = []
+
+    def kill(event: Event) -> None:
+        if isinstance(event, StepProgress) and event.total == 400 and event.done > 20 and not killed:
+            killed.extend(workers())
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+
+    summary = run_on_two(place, *LONG, listener=kill, checkpoint_every=0)
+    assert len(killed) == 2
+    assert summary.exit_status == 0, summary.failed
+    retried = [event for event in place.events if isinstance(event, StepRetried)]
+    assert "train one" in {event.step.label for event in retried}
+    assert all("ended by SIGKILL" in event.reason for event in retried)
+    progress = [event.done for event in place.events if isinstance(event, StepProgress) and event.total == 400]
+    assert min(progress[next(i for i, done in enumerate(progress) if done > 20) + 1 :]) > 1, "it began anew"
+    other = Workplace(place.folder / "undisturbed")
+    other.folder.mkdir()
+    assert numbers(place, summary.run_id) == numbers(other, other.run(*LONG).run_id)
+
+
+@on_linux
+def test_a_step_that_kills_its_worker_each_time_fails_and_the_rest_goes_on(place: Workplace) -> None:
+    def kill(event: Event) -> None:
+        if isinstance(event, StepProgress) and event.total == 400:
+            for pid in workers():
+                os.kill(pid, signal.SIGKILL)
+
+    summary = run_on_two(place, *LONG, listener=kill, retries=1)
+    errors = {failure.step.label: failure.error for failure in summary.failed}
+    assert "the process that ran it was ended by SIGKILL" in errors["train one"]
+    assert errors.keys() <= {"train one", "train two"}, "the other worker died with it"
+    assert ("base",) in place.rows("SELECT DISTINCT merge FROM loss")
+    assert place.run(*LONG).exit_status == 0
+
+
+@on_linux
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=lambda how: how.name)
+def test_workers_end_with_their_driver(place: Workplace, how: signal.Signals) -> None:
+    overrides = [argument for override in LONG for argument in ("--set", override)]
+    arguments = ["--workers", "2", "--device", "cpu", "--checkpoint-every", "0"]
+    process = place.start("run", str(place.spec), *arguments, *overrides)
+    (training,) = [key for key, step in place.plan(*LONG).steps.items() if step.label == "train one"]
+    until((place.store.work_folder(training) / "state.safetensors").exists, process)
+    started = children(process.pid)
+    assert len(started) >= 2
+    process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    if how == signal.SIGINT:
+        assert process.returncode == InterruptedRun.exit_status
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in started):
+        assert time.monotonic() < deadline, "workers outlive their driver"
+        time.sleep(0.05)
+    assert place.run(*LONG).exit_status == 0
+
+
+def test_an_error_in_a_worker_keeps_its_words_and_its_traceback(place: Workplace) -> None:
+    summary = run_on_two(
+        place, "metrics.loss.split=validation", "models.two.train.lr=1e30", "models.two.train.clip=null"
+    )
+    errors = {failure.error for failure in summary.failed}
+    assert any("the loss became" in error for error in errors)
+    assert "the task has no split 'validation'; it has test, train" in errors
+    assert not place.rows("SELECT count(*) FROM steps WHERE status = 'computed' AND label = 'train two'")[0][0]
+
+
+# ------------------------------------------------------------------------------------------------ broken artifacts
+
+
+def fingerprint_of(place: Workplace, label: str) -> str:
+    (found,) = [key for key, step in place.plan().steps.items() if step.label == label]
+    return found
+
+
+def flip_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+def test_an_input_whose_bits_have_changed_is_made_again(done: Workplace) -> None:
+    before = numbers(done, done.results.runs()[0].id)
+    broken = fingerprint_of(done, "train one")
+    flip_a_bit(done.store.path(broken) / "model.safetensors")
+    done.store.remove(fingerprint_of(done, "merge average"))
+    done.store.remove(fingerprint_of(done, "loss of average on program"))
+    summary = done.run()
+    assert summary.exit_status == 0, summary.failed
+    retried = [event for event in done.events if isinstance(event, StepRetried)]
+    assert [event.step.label for event in retried] == ["merge average"]
+    assert "its content has changed; it is made again" in retried[0].reason
+    computed = {event.step.label for event in done.events if isinstance(event, StepFinished)}
+    assert computed == {"train one", "merge average", "loss of average on program"}
+    assert numbers(done, summary.run_id) == before
+    assert len(list((done.folder / ".compat" / "broken").iterdir())) == 1
+    assert not done.store.verify(broken)
+
+
+def test_an_artifact_whose_manifest_cannot_be_read_is_made_again(done: Workplace) -> None:
+    flip_a_bit(done.store.path(fingerprint_of(done, "train one")) / "artifact.json")
+    done.store.remove(fingerprint_of(done, "merge average"))
+    done.store.remove(fingerprint_of(done, "loss of average on program"))
+    summary = done.run()
+    assert (summary.exit_status, summary.computed) == (0, 3)
+
+
+def test_a_network_that_a_composed_module_refers_to_is_made_again(done: Workplace) -> None:
+    before = numbers(done, done.results.runs()[0].id)
+    flip_a_bit(done.store.path(fingerprint_of(done, "train two")) / "model.safetensors")
+    done.store.remove(fingerprint_of(done, "loss of router on program"))
+    summary = done.run()
+    assert summary.exit_status == 0, summary.failed
+    assert numbers(done, summary.run_id) == before
+
+
+@pytest.mark.parametrize("file", ["scores.json", "artifact.json"])
+def test_a_result_that_has_changed_is_measured_again(done: Workplace, file: str) -> None:
+    before = numbers(done, done.results.runs()[0].id)
+    flip_a_bit(done.store.path(fingerprint_of(done, "loss of average on program")) / file)
+    summary = done.run()
+    assert (summary.exit_status, summary.computed) == (0, 1)
+    assert numbers(done, summary.run_id) == before
+
+
+# ----------------------------------------------------------------------------------------------------- the command
+
+
+def test_workers_are_a_number(place: Workplace) -> None:
+    with pytest.raises(ValidationError):
+        Local(workers=0)
+    done = place.compat("run", str(place.spec), "--executor", "inline", "--workers", "2")
+    assert done.returncode == 2
+    assert "--workers: the executor inline has no number of workers to choose" in done.stderr
