@@ -11,7 +11,7 @@ from rich.console import Console
 
 from compat_spec.cli.options import DEFAULT_RESULTS, DEFAULT_STORE, Overrides, ResultsUrl, SpecPath, StoreFolder
 from compat_spec.cli.terminal import display
-from compat_spec.cli.words import time_in_words
+from compat_spec.cli.words import counted, time_in_words
 
 if TYPE_CHECKING:
     from compat_spec.components import Executor
@@ -32,9 +32,7 @@ def run(
     executor: Annotated[str, typer.Option(help="Where steps run: the name of an executor plugin.")] = "local",
     workers: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Processes that run steps at once: by default one per GPU, on a CPU as many as pay off."
-        ),
+        typer.Option(min=1, help="Processes that run steps at once: by default one per GPU, and one on a CPU."),
     ] = None,
     retries: Annotated[
         int, typer.Option(min=0, help="How often a step is tried again when the process that ran it was lost.")
@@ -65,7 +63,7 @@ def run(
     from compat_spec.store import Store
 
     where = _executor(executor, workers)
-    resolve_devices(devices)
+    resolve_devices(devices)  # a device that is not there shows before the plan is made and the database
     planned = make_plan(loaded)
     database = open_results(results, create=True)
     console = Console()
@@ -110,7 +108,7 @@ def _closing_words(summary: RunSummary) -> str:
     took = time_in_words(summary.seconds)
     if not (summary.computed or summary.failed or summary.left):
         return f"Nothing to compute: all {summary.reused} steps are in the store ({took})."
-    parts = [f"computed {_steps(summary.computed)} in {took}"]
+    parts = [f"computed {counted(summary.computed, 'step')} in {took}"]
     if summary.reused:
         parts.append(f"{summary.reused} were in the store")
     if summary.failed:
@@ -119,9 +117,5 @@ def _closing_words(summary: RunSummary) -> str:
         parts.append(f"{summary.skipped} skipped that need what failed")
     words = ", ".join(parts).capitalize() + "."
     if summary.left:
-        words += f" Stopped with {_steps(summary.left)} left: the same command goes on from here."
+        words += f" Stopped with {counted(summary.left, 'step')} left: the same command goes on from here."
     return words
-
-
-def _steps(count: int) -> str:
-    return "1 step" if count == 1 else f"{count} steps"

@@ -29,4 +29,4 @@ def size_in_words(size: float) -> str:
 
 def counted(number: int, thing: str) -> str:
     """`1 artifact`, `2 artifacts`."""
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+    return f"{number} {thing}" + ("" if number == 1 else "s")

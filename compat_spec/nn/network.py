@@ -99,9 +99,10 @@ def check_same_vocabulary(tokenizers: Mapping[str, Tokenizer]) -> None:
     id_of = first.get_vocab()
     token_of = {number: token for token, number in id_of.items()}
     for name, other in others:
-        if other is first:
+        theirs = other.get_vocab()
+        if theirs == id_of:
             continue
-        for token, number in sorted(other.get_vocab().items(), key=lambda pair: pair[1]):
+        for token, number in sorted(theirs.items(), key=lambda pair: pair[1]):
             here = token_of.get(number, token)
             if here != token or id_of.get(token, number) != number:
                 raise CompatError(

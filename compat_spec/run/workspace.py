@@ -49,18 +49,17 @@ class Workspace:
         self.link = link
         self.checkpoint_every = checkpoint_every
         self.checked: set[str] = set()
-        """The artifacts whose files are known to be what was written."""
+        """The artifacts whose files are known to be what was written, and those of what they refer to."""
         self.networks = Networks(store)
         self.token_scores: Recent[Hashable, TokenScores] = Recent(256)
         self.features: Recent[Hashable, list[Tensor]] = Recent(4)
 
     def check_inputs(self, step: Step) -> None:
         """Compare what a step reads with its checksums, once in this process. Raises `CorruptArtifactError`."""
-        for fingerprint in sorted(step.needs()):
-            for read in (fingerprint, *self.store.refers(fingerprint)):
-                if read not in self.checked:
-                    self.store.check(read)
-                    self.checked.add(read)
+        for fingerprint in sorted(step.needs() - self.checked):
+            for read in sorted({fingerprint, *self.store.refers(fingerprint)} - self.checked):
+                self.store.check(read)
+                self.checked.add(read)
 
     def stop_here(self) -> None:
         """Called where a step can be given up without losing much. Raises `InterruptedRun` in a stopping run."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import Future
 from threading import Event as Flag
@@ -40,7 +39,7 @@ class Local(Executor):
             self._inline.open(runner, places, link)
             return
         on_cpu = sum(place == "cpu" for place in places)
-        threads = max(1, _cores() // on_cpu) if on_cpu else None
+        threads = max(1, _own_threads() // on_cpu) if on_cpu else None
         self._start = runner, link, threads
         self._workers = [self._worker(place) for place in places]
         Thread(target=self._pass_on_stop, daemon=True, name="tells workers to stop").start()
@@ -83,6 +82,8 @@ class Local(Executor):
                 return
 
 
-def _cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _own_threads() -> int:
+    """The threads that torch uses in this process, as OMP_NUM_THREADS or the cores allow."""
+    import torch
+
+    return torch.get_num_threads()

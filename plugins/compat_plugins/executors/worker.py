@@ -20,7 +20,6 @@ TOLD_EVERY = 0.05
 """Seconds between two words of a job about its progress; what it says in between is not sent."""
 
 _SPAWN = multiprocessing.get_context("spawn")
-_STARTING = threading.Lock()
 
 
 class Worker:
@@ -40,9 +39,9 @@ class Worker:
         self._lock = threading.Lock()
         self._pipe, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(target=_serve, args=(theirs,), daemon=True, name=f"compat-{device}")
-        with _STARTING, _environment(threads):
-            self._process.start()
+        self._process.start()
         theirs.close()
+        # still pickled when it arrives: what it imports takes seconds, and the process listens before
         self._pipe.send((pickle.dumps(runner), device, threads))
         self._listener = threading.Thread(target=self._listen, daemon=True, name=f"listens to {device}")
         self._listener.start()
@@ -123,24 +122,6 @@ class Worker:
         else:
             why = f"ended with status {code}"
         return WorkerLost(f"the process that ran it {why}")
-
-
-class _environment:  # noqa: N801  (used as a function)
-    """Inside, processes that start are told how many threads to use; libraries read it when they are loaded."""
-
-    def __init__(self, threads: int | None) -> None:
-        self._threads = threads
-
-    def __enter__(self) -> None:
-        self._before = os.environ.get("OMP_NUM_THREADS")
-        if self._threads is not None:
-            os.environ["OMP_NUM_THREADS"] = str(self._threads)
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is None:
-            os.environ.pop("OMP_NUM_THREADS", None)
-        else:
-            os.environ["OMP_NUM_THREADS"] = self._before
 
 
 # ------------------------------------------------------------------------------------------------ inside the process
