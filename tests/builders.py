@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from tokenizers import decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from compat_spec.nn.network import Network, Tokenizer, seeded
+from compat_spec.run.session import Session
 
 END = "<|endoftext|>"
 
@@ -52,3 +55,16 @@ def tiny_network(
     with seeded(seed):
         module = AutoModelForCausalLM.from_config(tiny_config(model_type, **sizes))
     return Network(module.to(dtype).eval(), byte_tokenizer())
+
+
+def undisturbed_session(folder: Path, save: Callable[[Path], None] = lambda _: None) -> Session:
+    """The session of a training that nobody stops, and that saves nothing in between."""
+    return Session(
+        folder,
+        seed=0,
+        device="cpu",
+        save=save,
+        tell=lambda *_: None,
+        stopping=lambda: False,
+        checkpoint_every=float("inf"),
+    )

@@ -17,7 +17,7 @@ from compat_spec.nn.data import EncodedSplit, encode
 from compat_spec.nn.network import Network
 from compat_spec.nn.training import Recipe, select_parameters, train
 from compat_spec.run.session import Session
-from tests.builders import byte_tokenizer, tiny_network
+from tests.builders import byte_tokenizer, tiny_network, undisturbed_session
 
 
 def split(text: str, examples: int = 40) -> EncodedSplit:
@@ -272,9 +272,7 @@ def test_of_a_composed_module_only_what_it_declares_is_trained(tmp_path: Path) -
     def save(_: Path) -> None:
         declared.append({name for name, parameter in module.named_parameters() if parameter.requires_grad})
 
-    work = Session(
-        tmp_path, seed=0, device="cpu", save=save, tell=Stop().tell, stopping=Stop(), checkpoint_every=float("inf")
-    )
+    work = undisturbed_session(tmp_path, save)
     train(network, DATA, recipe(update="gate", lr=0.1, save_at=[2]), work)
     assert {name for name, tensor in tensors(network).items() if not torch.equal(tensor, before[name])} == {"gate"}
     assert declared == [{"gate", "spare"}], "what is stored of it does not depend on what is updated"

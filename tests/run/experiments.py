@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from compat_plugins.executors.inline import Inline
+from compat_spec.components import Executor
 from compat_spec.plan import Plan, make_plan
 from compat_spec.results import Results, open_results
 from compat_spec.run import RunSummary, run_plan
 from compat_spec.run.events import Event
 from compat_spec.spec import load
 from compat_spec.store import Store
+from tests.plan.experiments import step
 
 COMPAT = Path(sys.executable).parent / "compat"
 
@@ -71,17 +73,33 @@ class Workplace:
     def plan(self, *overrides: str) -> Plan:
         return make_plan(load(self.spec, overrides))
 
-    def run(self, *overrides: str, listener: Callable[[Event], None] | None = None) -> RunSummary:
-        """Run the spec in this process, on the CPU."""
+    def fingerprint(self, label: str, *overrides: str) -> str:
+        """Of the one step of this label."""
+        return step(self.plan(*overrides), label).fingerprint
+
+    def run(
+        self,
+        *overrides: str,
+        listener: Callable[[Event], None] = lambda _: None,
+        executor: Executor | None = None,
+        **options: Any,
+    ) -> RunSummary:
+        """Run the spec on the CPU, in this process unless the executor says otherwise."""
+
+        def hear(event: Event) -> None:
+            self.events.append(event)
+            listener(event)
+
         self.events.clear()
         return run_plan(
             self.plan(*overrides),
             self.store,
             self.results,
-            Inline(),
+            executor or Inline(),
             devices="cpu",
-            listener=listener or self.events.append,
+            listener=hear,
             command="compat run tiny.yaml",
+            **options,
         )
 
     def rows(self, sql: str, *params: Any) -> list[tuple[Any, ...]]:

@@ -7,7 +7,6 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from compat_spec.plan import Step
 from compat_spec.run.networks import Networks
 from compat_spec.store import ArtifactRef
 from tests.run.experiments import Workplace
@@ -15,19 +14,14 @@ from tests.run.experiments import Workplace
 IDS = torch.arange(40).view(2, 20)
 
 
-def step_of(place: Workplace, label: str) -> Step:
-    (step,) = [step for step in place.plan().steps.values() if step.label == label]
-    return step
-
-
 def logits(place: Workplace, label: str) -> torch.Tensor:
     with torch.no_grad():
-        return Networks(place.store).open(ArtifactRef(step_of(place, label).fingerprint), "cpu").logits(IDS)
+        return Networks(place.store).open(ArtifactRef(place.fingerprint(label)), "cpu").logits(IDS)
 
 
 @pytest.mark.parametrize("label", ["start of base", "train base", "train one", "merge average"])
 def test_a_model_is_a_folder_that_transformers_opens(once: Workplace, label: str) -> None:
-    folder = once.store.path(step_of(once, label).fingerprint)
+    folder = once.store.path(once.fingerprint(label))
     model = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert tokenizer.decode(tokenizer("def f(): return 12")["input_ids"]) == "def f(): return 12"
@@ -36,10 +30,10 @@ def test_a_model_is_a_folder_that_transformers_opens(once: Workplace, label: str
 
 
 def test_a_checkpoint_is_a_folder_inside_that_of_its_training(once: Workplace) -> None:
-    whole = once.store.path(step_of(once, "train one").fingerprint)
+    whole = once.store.path(once.fingerprint("train one"))
     start, half, end = (
         AutoModelForCausalLM.from_pretrained(folder).state_dict()
-        for folder in (once.store.path(step_of(once, "train base").fingerprint), whole / "step-3", whole)
+        for folder in (once.store.path(once.fingerprint("train base")), whole / "step-3", whole)
     )
     moved = {name for name in half if not torch.equal(half[name], start[name])}
     assert moved
@@ -49,7 +43,7 @@ def test_a_checkpoint_is_a_folder_inside_that_of_its_training(once: Workplace) -
 
 def test_the_average_of_weights_lies_half_way(once: Workplace) -> None:
     one, two, average = (
-        AutoModelForCausalLM.from_pretrained(once.store.path(step_of(once, label).fingerprint)).state_dict()
+        AutoModelForCausalLM.from_pretrained(once.store.path(once.fingerprint(label))).state_dict()
         for label in ("train one", "train two", "merge average")
     )
     for name, tensor in average.items():
@@ -60,11 +54,11 @@ def test_a_routed_module_opens_again_with_the_routers_that_were_trained(once: Wo
     label = "merge router"
     first, second = logits(once, label), logits(once, label)
     assert torch.equal(first, second)
-    folder = once.store.path(step_of(once, label).fingerprint)
+    folder = once.store.path(once.fingerprint(label))
     routers = load_file(folder / "trained.safetensors")
     assert {tuple(weight.shape) for weight in routers.values()} == {(2, 16)}
     assert len(routers) == 2, "the experts are not stored again"
-    assert once.store.manifest(step_of(once, label).fingerprint).size < 10_000
+    assert once.store.manifest(once.fingerprint(label)).size < 10_000
 
 
 def test_the_ensemble_averages_the_probabilities_of_its_models(once: Workplace) -> None:

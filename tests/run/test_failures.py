@@ -159,9 +159,8 @@ def test_a_merge_that_trains_what_it_shares_with_others_is_refused(
 def foreign(place: Workplace) -> Path:
     """A folder with a network of the same shape as the experiment's, whose tokens have other ids."""
     place.run()
-    (one,) = [key for key, step in place.plan().steps.items() if step.label == "train one"]
     folder = place.folder / "foreign"
-    shutil.copytree(place.store.path(one), folder)
+    shutil.copytree(place.store.path(place.fingerprint("train one")), folder)
     text = json.loads((folder / "tokenizer.json").read_text())
     vocabulary = text["model"]["vocab"]
     vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
@@ -192,8 +191,7 @@ models:
   two: {{use: causal_lm, path: {foreign.parent / "own"}}}
 {section}
 """
-    (one,) = [key for key, step in place.plan().steps.items() if step.label == "train one"]
-    shutil.copytree(place.store.path(one), foreign.parent / "own")
+    shutil.copytree(place.store.path(place.fingerprint("train one")), foreign.parent / "own")
     place.spec.write_text(text)
     with pytest.raises(SpecError, match="vocabulary is "):
         place.plan()

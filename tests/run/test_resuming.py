@@ -28,11 +28,6 @@ def until(happens: Callable[[], bool], process: subprocess.Popen[str]) -> None:
         time.sleep(0.01)
 
 
-def long_training(place: Workplace) -> str:
-    (fingerprint,) = [key for key, step in place.plan(*LONG).steps.items() if step.label == "train one"]
-    return fingerprint
-
-
 def steps_before(state: Path) -> int:
     """How many steps a saved state has behind it: the length of its losses, from the header of the file."""
     with state.open("rb") as file:
@@ -59,7 +54,7 @@ def test_a_run_that_is_ended_inside_a_training_goes_on_from_there(
     overrides = [argument for override in LONG for argument in ("--set", override)]
     # saved after each of its steps
     process = place.start("run", str(place.spec), "--checkpoint-every", "0", *overrides)
-    training = long_training(place)
+    training = place.fingerprint("train one", *LONG)
     state = place.store.work_folder(training) / "state.safetensors"
     until(state.exists, process)
     process.send_signal(how)

@@ -12,23 +12,9 @@ from pydantic import ValidationError
 
 from compat_plugins.executors.local import Local
 from compat_spec.errors import InterruptedRun
-from compat_spec.run import RunSummary, run_plan
 from compat_spec.run.events import Event, StepFinished, StepProgress, StepRetried
 from tests.run.experiments import Workplace
 from tests.run.test_resuming import LONG, numbers, until
-
-
-def run_on_two(place: Workplace, *overrides: str, listener: object = None, **options: int) -> RunSummary:
-    place.events.clear()
-
-    def hear(event: Event) -> None:
-        place.events.append(event)
-        if callable(listener):
-            listener(event)
-
-    return run_plan(
-        place.plan(*overrides), place.store, place.results, Local(workers=2), devices="cpu", listener=hear, **options
-    )
 
 
 def children(of: int) -> list[int]:
@@ -55,7 +41,7 @@ on_linux = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for proc
 
 
 def test_two_workers_give_the_numbers_of_one(place: Workplace, once: Workplace) -> None:
-    summary = run_on_two(place)
+    summary = place.run(executor=Local(workers=2))
     assert summary.exit_status == 0, summary.failed
     assert numbers(place, summary.run_id) == numbers(once, once.results.runs()[0].id)
     assert place.rows("SELECT executor FROM runs") == [("local",)]
@@ -73,7 +59,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_training_goes_on(place: Wor
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
 
-    summary = run_on_two(place, *LONG, listener=kill, checkpoint_every=0)
+    summary = place.run(*LONG, executor=Local(workers=2), listener=kill, checkpoint_every=0)
     assert len(killed) == 2
     assert summary.exit_status == 0, summary.failed
     retried = [event for event in place.events if isinstance(event, StepRetried)]
@@ -93,7 +79,7 @@ def test_a_step_that_kills_its_worker_each_time_fails_and_the_rest_goes_on(place
             for pid in workers():
                 os.kill(pid, signal.SIGKILL)
 
-    summary = run_on_two(place, *LONG, listener=kill, retries=1)
+    summary = place.run(*LONG, executor=Local(workers=2), listener=kill, retries=1)
     errors = {failure.step.label: failure.error for failure in summary.failed}
     assert "the process that ran it was ended by SIGKILL" in errors["train one"]
     assert errors.keys() <= {"train one", "train two"}, "the other worker died with it"
@@ -107,8 +93,7 @@ def test_workers_end_with_their_driver(place: Workplace, how: signal.Signals) ->
     overrides = [argument for override in LONG for argument in ("--set", override)]
     arguments = ["--workers", "2", "--device", "cpu", "--checkpoint-every", "0"]
     process = place.start("run", str(place.spec), *arguments, *overrides)
-    (training,) = [key for key, step in place.plan(*LONG).steps.items() if step.label == "train one"]
-    until((place.store.work_folder(training) / "state.safetensors").exists, process)
+    until((place.store.work_folder(place.fingerprint("train one", *LONG)) / "state.safetensors").exists, process)
     started = children(process.pid)
     assert len(started) >= 2
     process.send_signal(how)
@@ -124,8 +109,11 @@ def test_workers_end_with_their_driver(place: Workplace, how: signal.Signals) ->
 
 
 def test_an_error_in_a_worker_keeps_its_words_and_its_traceback(place: Workplace) -> None:
-    summary = run_on_two(
-        place, "metrics.loss.split=validation", "models.two.train.lr=1e30", "models.two.train.clip=null"
+    summary = place.run(
+        "metrics.loss.split=validation",
+        "models.two.train.lr=1e30",
+        "models.two.train.clip=null",
+        executor=Local(workers=2),
     )
     errors = {failure.error for failure in summary.failed}
     assert any("the loss became" in error for error in errors)
@@ -136,11 +124,6 @@ def test_an_error_in_a_worker_keeps_its_words_and_its_traceback(place: Workplace
 # ------------------------------------------------------------------------------------------------ broken artifacts
 
 
-def fingerprint_of(place: Workplace, label: str) -> str:
-    (found,) = [key for key, step in place.plan().steps.items() if step.label == label]
-    return found
-
-
 def flip_a_bit(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
@@ -149,10 +132,10 @@ def flip_a_bit(file: Path) -> None:
 
 def test_an_input_whose_bits_have_changed_is_made_again(done: Workplace) -> None:
     before = numbers(done, done.results.runs()[0].id)
-    broken = fingerprint_of(done, "train one")
+    broken = done.fingerprint("train one")
     flip_a_bit(done.store.path(broken) / "model.safetensors")
-    done.store.remove(fingerprint_of(done, "merge average"))
-    done.store.remove(fingerprint_of(done, "loss of average on program"))
+    done.store.remove(done.fingerprint("merge average"))
+    done.store.remove(done.fingerprint("loss of average on program"))
     summary = done.run()
     assert summary.exit_status == 0, summary.failed
     retried = [event for event in done.events if isinstance(event, StepRetried)]
@@ -166,17 +149,17 @@ def test_an_input_whose_bits_have_changed_is_made_again(done: Workplace) -> None
 
 
 def test_an_artifact_whose_manifest_cannot_be_read_is_made_again(done: Workplace) -> None:
-    flip_a_bit(done.store.path(fingerprint_of(done, "train one")) / "artifact.json")
-    done.store.remove(fingerprint_of(done, "merge average"))
-    done.store.remove(fingerprint_of(done, "loss of average on program"))
+    flip_a_bit(done.store.path(done.fingerprint("train one")) / "artifact.json")
+    done.store.remove(done.fingerprint("merge average"))
+    done.store.remove(done.fingerprint("loss of average on program"))
     summary = done.run()
     assert (summary.exit_status, summary.computed) == (0, 3)
 
 
 def test_a_network_that_a_composed_module_refers_to_is_made_again(done: Workplace) -> None:
     before = numbers(done, done.results.runs()[0].id)
-    flip_a_bit(done.store.path(fingerprint_of(done, "train two")) / "model.safetensors")
-    done.store.remove(fingerprint_of(done, "loss of router on program"))
+    flip_a_bit(done.store.path(done.fingerprint("train two")) / "model.safetensors")
+    done.store.remove(done.fingerprint("loss of router on program"))
     summary = done.run()
     assert summary.exit_status == 0, summary.failed
     assert numbers(done, summary.run_id) == before
@@ -185,7 +168,7 @@ def test_a_network_that_a_composed_module_refers_to_is_made_again(done: Workplac
 @pytest.mark.parametrize("file", ["scores.json", "artifact.json"])
 def test_a_result_that_has_changed_is_measured_again(done: Workplace, file: str) -> None:
     before = numbers(done, done.results.runs()[0].id)
-    flip_a_bit(done.store.path(fingerprint_of(done, "loss of average on program")) / file)
+    flip_a_bit(done.store.path(done.fingerprint("loss of average on program")) / file)
     summary = done.run()
     assert (summary.exit_status, summary.computed) == (0, 1)
     assert numbers(done, summary.run_id) == before

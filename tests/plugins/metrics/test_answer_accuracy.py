@@ -11,8 +11,7 @@ from compat_plugins.trainers.finetune import Finetune
 from compat_spec.components import Example, TaskName
 from compat_spec.errors import CompatError
 from compat_spec.nn.network import Network, seeded
-from compat_spec.run.session import Session
-from tests.builders import byte_tokenizer, tiny_network
+from tests.builders import byte_tokenizer, tiny_network, undisturbed_session
 
 END = 256
 
@@ -63,17 +62,8 @@ def test_a_network_that_the_trainer_taught_its_answers_gives_them(evaluate, tmp_
         network = tiny_network(width=32, blocks=2)
         evaluation = evaluate(network, examples, score=score)
         assert AnswerAccuracy(max_new_tokens=12).measure(evaluation)[0].value == 0
-        session = Session(
-            tmp_path,
-            seed=0,
-            device="cpu",
-            save=lambda _: None,
-            tell=lambda *_: None,
-            stopping=lambda: False,
-            checkpoint_every=float("inf"),
-        )
         trainer = Finetune.model_validate({"on": "capitals", "steps": 400, "lr": 1e-2, "context": 48})
-        trainer.train(network, {TaskName("capitals"): evaluation.encoded("test")}, session)
+        trainer.train(network, {TaskName("capitals"): evaluation.encoded("test")}, undisturbed_session(tmp_path))
     assert AnswerAccuracy(max_new_tokens=12).measure(evaluation)[0].value == 1
 
 

@@ -13,8 +13,7 @@ from compat_plugins.trainers.finetune import Finetune
 from compat_spec.components import TaskName, names_in
 from compat_spec.errors import CompatError
 from compat_spec.nn.data import EncodedSplit
-from compat_spec.run.session import Session
-from tests.builders import tiny_network
+from tests.builders import tiny_network, undisturbed_session
 
 
 def make(**fields: Any) -> Finetune:
@@ -29,15 +28,7 @@ def stream(tokens: int) -> EncodedSplit:
 
 
 def run(trainer: Finetune, folder: Path, **tokens: int) -> dict[str, Any]:
-    work = Session(
-        folder,
-        seed=0,
-        device="cpu",
-        save=lambda _: None,
-        tell=lambda *_: None,
-        stopping=lambda: False,
-        checkpoint_every=float("inf"),
-    )
+    work = undisturbed_session(folder)
     trainer.train(tiny_network(blocks=1), {TaskName(name): stream(count) for name, count in tokens.items()}, work)
     return work.facts
 
