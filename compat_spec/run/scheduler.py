@@ -67,7 +67,8 @@ class Scheduler:
         self._stopping = stopping
         self._pump = pump
         self._running: dict[Future[JobReport], tuple[Step, BaseFileLock]] = {}
-        self._skipped: set[str] = set()
+        self._given_up: set[str] = set()
+        """The steps that failed, and those that need one of them."""
         self._told_waiting: set[str] = set()
         self._retries = retries
         self._lost = Counter[str]()
@@ -88,7 +89,7 @@ class Scheduler:
         held: list[str] = []
         while len(self._running) < self._executor.capacity and (fingerprint := graph.pop()) is not None:
             step = self._plan.steps[fingerprint]
-            if fingerprint in self._skipped:
+            if fingerprint in self._given_up:
                 continue
             lock = self._store.lock(fingerprint)
             if lock is None:
@@ -141,8 +142,11 @@ class Scheduler:
             return False
         for fingerprint in broken:
             self._store.set_aside(fingerprint)
+        needed = needed_steps(self._plan, self._store, broken)
+        if self._given_up.intersection(needed):
+            return False
         self._listener(StepRetried(step, f"{reason}; it is made again"))
-        graph.add(needed_steps(self._plan, self._store, broken))
+        graph.add(needed)
         graph.again(step.fingerprint, broken)
         return True
 
@@ -156,10 +160,11 @@ class Scheduler:
             return
         self._ended(outcome)
         if outcome.status == "failed":
+            self._given_up.add(step.fingerprint)
             self._listener(StepFailed(step, outcome.error or ""))
             for below in graph.below(step.fingerprint):
-                if below.fingerprint not in self._skipped:
-                    self._skipped.add(below.fingerprint)
+                if below.fingerprint not in self._given_up:
+                    self._given_up.add(below.fingerprint)
                     self._ended(Outcome(below, "skipped", error=f"needs {step.label}"))
 
 

@@ -89,7 +89,7 @@ def test_results_that_cannot_be_written_end_the_run_and_lose_nothing(
     assert summary.reused >= trained
 
 
-@pytest.mark.parametrize("wanted", ["gpu", "cpu:1", "cuda:-1", "mps:0", "", "cuda:x"])
+@pytest.mark.parametrize("wanted", ["gpu", "cpu:1", "cuda:-1", "mps:0", "", "cuda:x", "cpu,gpu", "cpu,", "auto,cpu"])
 def test_a_device_that_is_none_is_refused_with_those_that_are(wanted: str) -> None:
     with pytest.raises(UsageError, match="use auto, cpu, cuda, cuda:1 or mps"):
         resolve_devices(wanted)

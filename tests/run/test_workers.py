@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from compat_plugins.executors.local import Local
-from compat_spec.errors import InterruptedRun
+from compat_spec.errors import CompatError, InterruptedRun
 from compat_spec.run.events import Event, StepFinished, StepProgress, StepRetried
 from tests.run.experiments import Workplace
 from tests.run.test_resuming import LONG, numbers, until
@@ -172,6 +172,39 @@ def test_a_result_that_has_changed_is_measured_again(done: Workplace, file: str)
     summary = done.run()
     assert (summary.exit_status, summary.computed) == (0, 1)
     assert numbers(done, summary.run_id) == before
+
+
+def test_two_workers_that_meet_the_same_broken_artifact_share_the_mended_one(done: Workplace) -> None:
+    before = numbers(done, done.results.runs()[0].id)
+    flip_a_bit(done.store.path(done.fingerprint("train one")) / "model.safetensors")
+    kept = {done.fingerprint(f"train {name}") for name in ("base", "one", "two")}
+    for fingerprint in [one for one in done.store if done.store.manifest(one).kind in ("merge", "measure", "compare")]:
+        assert fingerprint not in kept
+        done.store.remove(fingerprint)
+    summary = done.run(executor=Local(workers=2))
+    assert summary.exit_status == 0, summary.failed
+    finished = [event.step.label for event in done.events if isinstance(event, StepFinished)]
+    assert finished.count("train one") == 1
+    assert numbers(done, summary.run_id) == before
+
+
+def test_a_broken_artifact_whose_origin_has_failed_is_a_failure_and_no_interruption(
+    done: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compat_plugins.trainers.finetune import Finetune
+
+    def fails(*_: object) -> None:
+        raise CompatError("the base cannot be trained")
+
+    monkeypatch.setattr(Finetune, "train", fails)
+    for label in ("train base", "loss of base on program", "merge average", "loss of average on program"):
+        done.store.remove(done.fingerprint(label))
+    flip_a_bit(done.store.path(done.fingerprint("train one")) / "model.safetensors")
+    summary = done.run()
+    assert summary.exit_status == 1
+    assert summary.left == 0
+    assert "train base" in {failure.step.label for failure in summary.failed}
+    assert done.rows("SELECT status FROM runs WHERE id = ?", summary.run_id) == [("failed",)]
 
 
 # ----------------------------------------------------------------------------------------------------- the command
