@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from compat_plugins.executors.local import Local
 from compat_spec.errors import CompatError, InterruptedRun
 from compat_spec.run.events import Event, StepFinished, StepProgress, StepRetried
+from tests.installed import Site
 from tests.run.experiments import Workplace
 from tests.run.test_resuming import LONG, numbers, until
 
@@ -36,6 +37,20 @@ def workers() -> list[int]:
         pid for pid in children(os.getpid()) if b"spawn_main" in (Path("/proc") / str(pid) / "cmdline").read_bytes()
     ]
 
+
+DEADLY = '''\
+import os
+import signal
+
+from compat_spec.components import TensorMerge
+
+
+class Deadly(TensorMerge):
+    """Takes its process with it, as the machine does when it is out of memory."""
+
+    def combine(self, tensors, base, *, name):
+        os.kill(os.getpid(), signal.SIGKILL)
+'''
 
 on_linux = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 
@@ -72,19 +87,23 @@ def test_a_worker_that_is_killed_is_replaced_and_its_training_goes_on(place: Wor
     assert numbers(place, summary.run_id) == numbers(other, other.run(*LONG).run_id)
 
 
-@on_linux
 def test_a_step_that_kills_its_worker_each_time_fails_and_the_rest_goes_on(place: Workplace) -> None:
-    def kill(event: Event) -> None:
-        if isinstance(event, StepProgress) and event.total == 400:
-            for pid in workers():
-                os.kill(pid, signal.SIGKILL)
-
-    summary = place.run(*LONG, executor=Local(workers=2), listener=kill, retries=1)
-    errors = {failure.step.label: failure.error for failure in summary.failed}
-    assert "the process that ran it was ended by SIGKILL" in errors["train one"]
-    assert errors.keys() <= {"train one", "train two"}, "the other worker died with it"
-    assert ("base",) in place.rows("SELECT DISTINCT merge FROM loss")
-    assert place.run(*LONG).exit_status == 0
+    site = Site(place.folder)
+    site.install("deadly", "[compat.merges]\ndeadly = deadly:Deadly\n", deadly=DEADLY)
+    deadly = "merges.deadly={use: deadly, models: [one, two]}"
+    options = ["--workers", "2", "--device", "cpu", "--retries", "1"]
+    ended = site.compat("run", place.spec, "--set", deadly, *options)
+    assert ended.returncode == 1, ended.stderr
+    assert ended.stderr.splitlines() == [
+        "failed: merge deadly: the process that ran it was ended by SIGKILL (is the machine out of memory?)"
+    ]
+    assert ended.stdout.count("again: merge deadly") == 1
+    (run,) = place.results.runs()
+    assert (run.status, run.steps["failed"]) == ("failed", 1)
+    skipped = {step.label for step in place.results.steps(run.id) if step.status == "skipped"}
+    assert skipped == {"loss of deadly on program", "accuracy of deadly on program"}
+    assert len(place.rows("SELECT value FROM loss")) == 10
+    assert place.run().computed == 0
 
 
 @on_linux

@@ -36,19 +36,21 @@ class Worker:
         self._link = link
         self._future: Future[JobReport] | None = None
         self._job: Job | None = None
+        self._lost: WorkerLost | None = None
+        """How the process ended, once it has."""
         self._lock = threading.Lock()
         self._pipe, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(target=_serve, args=(theirs,), daemon=True, name=f"compat-{device}")
         self._process.start()
         theirs.close()
         # still pickled when it arrives: what it imports takes seconds, and the process listens before
-        self._pipe.send((pickle.dumps(runner), device, threads))
+        self._say((pickle.dumps(runner), device, threads))
         self._listener = threading.Thread(target=self._listen, daemon=True, name=f"listens to {device}")
         self._listener.start()
 
     @property
     def alive(self) -> bool:
-        return self._process.is_alive() and self._listener.is_alive()
+        return self._lost is None
 
     @property
     def busy(self) -> bool:
@@ -58,11 +60,11 @@ class Worker:
         future: Future[JobReport] = Future()
         future.set_running_or_notify_cancel()
         with self._lock:
+            if self._lost is not None:
+                future.set_exception(self._lost)
+                return future
             self._future, self._job = future, job
-        try:
-            self._pipe.send(job)
-        except OSError:
-            self._end(error=self._lost())
+        self._say(job)
         return future
 
     def stop(self) -> None:
@@ -72,17 +74,16 @@ class Worker:
     def close(self, patience: float) -> None:
         """Let the process end; kill it when it has not after `patience` seconds."""
         self._say("close")
-        self._process.join(patience)
-        if self._process.is_alive():
+        self._listener.join(patience)
+        if self._listener.is_alive():
             self._process.kill()
-            self._process.join()
-        self._listener.join()
+            self._listener.join()
         self._pipe.close()
 
-    def _say(self, word: str) -> None:
+    def _say(self, word: object) -> None:
         try:
             self._pipe.send(word)
-        except OSError:  # it is gone
+        except OSError:  # it is gone, as the listener finds out
             return
 
     def _listen(self) -> None:
@@ -90,8 +91,12 @@ class Worker:
             try:
                 kind, content = self._pipe.recv()
             except (EOFError, OSError):
-                self._process.join(10)
-                self._end(error=self._lost())
+                # not `join`: when another thread has just asked after the process, it knows no status for a moment
+                while (status := self._process.exitcode) is None:
+                    time.sleep(0.01)
+                with self._lock:
+                    self._lost = _how_it_ended(status)
+                self._end(error=self._lost)
                 return
             match kind:
                 case "progress":
@@ -114,14 +119,13 @@ class Worker:
             assert report is not None
             future.set_result(report)
 
-    def _lost(self) -> WorkerLost:
-        code = self._process.exitcode
-        if code is not None and code < 0:
-            name = signal.Signals(-code).name
-            why = f"was ended by {name}" + (" (is the machine out of memory?)" if name == "SIGKILL" else "")
-        else:
-            why = f"ended with status {code}"
-        return WorkerLost(f"the process that ran it {why}")
+
+def _how_it_ended(status: int) -> WorkerLost:
+    if status >= 0:
+        return WorkerLost(f"the process that ran it ended with status {status}")
+    name = signal.Signals(-status).name
+    hint = " (is the machine out of memory?)" if name == "SIGKILL" else ""
+    return WorkerLost(f"the process that ran it was ended by {name}{hint}")
 
 
 # ------------------------------------------------------------------------------------------------ inside the process
