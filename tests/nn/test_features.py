@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -72,7 +72,6 @@ def test_another_seed_draws_other_tokens_and_the_same_seed_the_same():
     assert not drawn(1).equal(drawn(2))
 
 
-@settings(deadline=None)
 @given(length=st.integers(1, 400), tokens=st.integers(1, 100), context=st.integers(1, 50), seed=st.integers(0, 2**31))
 def test_as_many_tokens_are_drawn_as_asked_for_each_once_from_the_windows_that_are_read(length, tokens, context, seed):
     windows, drawn = draw_tokens(length, tokens, context, seed)

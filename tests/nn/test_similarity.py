@@ -59,7 +59,7 @@ def by_definition(xs: list[Tensor], ys: list[Tensor], unbiased: bool) -> Tensor:
 
 
 @pytest.mark.parametrize("unbiased", [False, True])
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     n=st.integers(5, 40),
     widths_x=st.lists(st.integers(1, 30), min_size=1, max_size=3),

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from compat_spec.plan import Plan, make_plan
 from compat_spec.spec import load
 
-unhurried = settings(max_examples=15, deadline=None, derandomize=True)
+unhurried = settings(max_examples=15)
 
 
 @dataclass

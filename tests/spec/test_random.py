@@ -53,7 +53,7 @@ VALUES: list[Any] = [
     {"use": "linear", "models": ["math"]},
 ]
 
-unhurried = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+unhurried = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 
 
 @given(st.integers(0, 2**32), st.integers(1, 4))

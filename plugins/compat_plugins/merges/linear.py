@@ -42,20 +42,24 @@ class Linear(TensorMerge):
             return first
         weights = self.weights or (1.0,) * len(tensors)
         if not self.normalize:
-            return self._sum(tensors, weights).to(first.dtype)
+            return _weighted_sum(tensors, weights).to(first.dtype)
+        shares = [weight / sum(weights) for weight in weights]
         # as the heaviest model plus differences from it, so that equal tensors, and a single weight, come out exactly
         heaviest = max(range(len(weights)), key=lambda i: abs(weights[i]))
-        dtype = working_dtype(tensors)
-        reference = tensors[heaviest].to(dtype)
-        total = reference.clone()
-        for i, (tensor, weight) in enumerate(zip(tensors, weights, strict=True)):
-            if weight != 0 and i != heaviest:
-                total.add_(tensor.to(dtype) - reference, alpha=weight / sum(weights))
-        return total.to(first.dtype)
+        reference = tensors[heaviest].to(working_dtype(tensors))
+        average = reference.clone()
+        for i, (tensor, share) in enumerate(zip(tensors, shares, strict=True)):
+            if share != 0 and i != heaviest:
+                average.add_(tensor.to(reference.dtype) - reference, alpha=share)
+        finite = average.isfinite()
+        if not bool(finite.all()):  # a difference overflowed, or was one of infinities, as masks hold
+            average = average.where(finite, _weighted_sum(tensors, shares))
+        return average.to(first.dtype)
 
-    @staticmethod
-    def _sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-        total = tensors[0].to(working_dtype(tensors)) * weights[0]
-        for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
+
+def _weighted_sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    total = tensors[0].new_zeros(tensors[0].shape, dtype=working_dtype(tensors))
+    for tensor, weight in zip(tensors, weights, strict=True):
+        if weight != 0:  # zero times infinity would be NaN
             total.add_(tensor.to(total.dtype), alpha=weight)
-        return total
+    return total

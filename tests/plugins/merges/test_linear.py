@@ -57,13 +57,38 @@ def test_double_precision_is_kept():
 
 
 @given(
-    values=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=8),
+    values=st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=8),  # infinities too: masks hold them
     weights=st.lists(st.floats(0.01, 100), min_size=1, max_size=6),
     dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float64]),
 )
 def test_a_model_merged_with_itself_is_itself_to_the_bit(values, weights, dtype):
     tensor = torch.tensor(values, dtype=dtype)
     assert merge([tensor] * len(weights), weights=weights).equal(tensor)
+
+
+INFINITE = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("values", "weights", "expected"),
+    [
+        ([INFINITE, INFINITE], [1.0, 1.0], INFINITE),
+        ([-INFINITE, 1.0], [3.0, 1.0], -INFINITE),
+        ([1.0, -INFINITE], [3.0, 1.0], -INFINITE),
+        ([1.0, INFINITE], [1.0, 0.0], 1.0),
+        ([3e38, -3e38], [1.0, 1.0], 0.0),  # their difference is more than float32 holds
+    ],
+)
+@pytest.mark.parametrize("normalize", [True, False])
+def test_infinite_and_very_large_values_are_averaged_as_they_are(values, weights, expected, normalize):
+    tensors = [torch.tensor([value, 2.0]) for value in values]
+    merged = merge(tensors, weights=weights, normalize=normalize)
+    assert merged.tolist() == [expected, 2.0 if normalize else 2.0 * sum(weights)]
+
+
+def test_infinities_that_contradict_are_not_a_number():
+    tensors = [torch.tensor([INFINITE]), torch.tensor([-INFINITE])]
+    assert bool(merge(tensors).isnan().all())
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])

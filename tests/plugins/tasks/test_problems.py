@@ -45,7 +45,7 @@ def test_the_same_parameters_give_the_same_examples_and_another_seed_gives_other
         assert len(questions(examples) & questions(other[split])) < 0.1 * len(examples)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(SEEDS, SEEDS, st.sampled_from([WordProblems, ProgramProblems]), st.sampled_from([WordProblems, ProgramProblems]))
 def test_no_question_is_in_two_splits_of_any_seeds_and_tasks(a: int, b: int, one: type, other: type) -> None:
     train, test = one(**SMALL, seed=a).splits()["train"], other(**SMALL, seed=b).splits()["test"]
