@@ -360,10 +360,9 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """How a job went: facts for the `steps` table."""
+    """How a job went: facts for the `steps` table, among them where it ran."""
 
     seconds: float
-    device: str
     facts: Mapping[str, Any]
 
 

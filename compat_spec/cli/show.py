@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -98,18 +98,24 @@ def _origin(model: ModelRow) -> str:
 
 
 def _step_table(steps: Sequence[StepRow]) -> Table:
-    rows = [
-        (
-            step.fingerprint[:12],
-            step.kind,
-            step.label,
-            step.status,
-            "" if step.seconds is None else time_in_words(step.seconds),
-            "" if step.peak_bytes is None else size_in_words(step.peak_bytes),
-        )
-        for step in steps
-    ]
-    return _plain_table(("step", "kind", "what", "status", "took", "peak memory"), rows, right=("took", "peak memory"))
+    """Where a step was computed, and its memory on a GPU, are shown where they say something."""
+    columns: dict[str, Callable[[StepRow], str]] = {
+        "step": lambda step: step.fingerprint[:12],
+        "kind": lambda step: step.kind,
+        "what": lambda step: step.label,
+        "status": lambda step: step.status,
+        "took": lambda step: "" if step.seconds is None else time_in_words(step.seconds),
+        "CPU": lambda step: "" if step.cpu_seconds is None else time_in_words(step.cpu_seconds),
+        "memory": lambda step: "" if step.peak_bytes is None else size_in_words(step.peak_bytes),
+        "on GPU": lambda step: "" if step.gpu_peak_bytes is None else size_in_words(step.gpu_peak_bytes),
+        "where": lambda step: " ".join(filter(None, (step.host, step.device))),
+    }
+    if all(step.gpu_peak_bytes is None for step in steps):
+        del columns["on GPU"]
+    if len({(step.host, step.device) for step in steps}) == 1:
+        del columns["where"]
+    rows = [[column(step) for column in columns.values()] for step in steps]
+    return _plain_table(list(columns), rows, right=("took", "CPU", "memory", "on GPU"))
 
 
 def _plain_table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> Table:

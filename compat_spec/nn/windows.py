@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import torch
@@ -25,6 +27,20 @@ class Window(NamedTuple):
     @property
     def length(self) -> int:
         return self.stop - self.start
+
+
+_halved: ContextVar[list[int] | None] = ContextVar("halved", default=None)
+
+
+@contextmanager
+def noting_halved_batches() -> Iterator[list[int]]:
+    """A list to which `read_in_batches` adds how many tokens it reads at once, whenever it had to halve that."""
+    found: list[int] = []
+    token = _halved.set(found)
+    try:
+        yield found
+    finally:
+        _halved.reset(token)
 
 
 def context_length(network: Network, context: int | None) -> int:
@@ -103,5 +119,9 @@ def read_in_batches(windows: Sequence[Window], batch_tokens: int, read: Callable
                     f"the device has no memory for one sequence of {longest} tokens; choose a smaller `context`"
                 ) from None
             batch_tokens = longest * (len(batch) // 2)
+            if (noted := _halved.get()) is not None:
+                noted.append(batch_tokens)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()  # what the failed try holds in pieces
         else:
             done += len(batch)

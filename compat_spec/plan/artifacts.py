@@ -206,7 +206,7 @@ class Artifacts:
     ) -> ArtifactRef:
         key = fingerprint({"kind": kind.value, **content})
         self.steps.setdefault(
-            key, Step(key, kind, label, dict(inputs), component, trainer, seed, settings or {}, tokens)
+            key, Step(key, kind, label, dict(inputs), component, trainer, seed, settings or {}, tokens, content)
         )
         return ArtifactRef(key)
 

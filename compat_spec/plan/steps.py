@@ -50,6 +50,7 @@ class Step:
         component: what computes it; None for steps of the engine's own (encoding).
         trainer: what trains the routers of a merge.
         tokens: how many tokens it trains on, when that is known.
+        content: what the fingerprint is the hash of, kept with the artifact so that a later change can be explained.
     """
 
     fingerprint: str
@@ -61,6 +62,7 @@ class Step:
     seed: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     tokens: int | None = None
+    content: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def use(self) -> str:

@@ -141,8 +141,8 @@ def _open_file(name: str, path: Path, *, create: bool) -> Results:
         if filled:  # a look before anything is touched
             with reading.connect() as connection:
                 version = schema.version_of(connection, name)
-            if version is None and not create:
-                raise ResultsError(f"{name} is empty; compat run fills it")
+            if not create:
+                schema.check_readable(version, name)
         if not create:
             return Results(name, reading, None)
         writing = sqlite.writing_engine(path)
@@ -162,8 +162,8 @@ def _open_server(url: URL, *, create: bool) -> Results:
     with sqlite.explained(name), engine.begin() as connection:
         if create:
             schema.bring_up_to_date(connection, name)
-        elif schema.version_of(connection, name) is None:
-            raise ResultsError(f"{name} is empty; compat run fills it")
+        else:
+            schema.check_readable(schema.version_of(connection, name), name)
     return Results(name, engine, engine if create else None)
 
 

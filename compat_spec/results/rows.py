@@ -64,18 +64,26 @@ class RunInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRow:
-    """How a step of a run went. `started` carries its time zone."""
+    """How a step of a run went. `started` carries its time zone.
+
+    Of a step that is reused, `started`, `host`, `device` and the memory are those of the run that computed it, and what
+    it cost is in its `facts`: this run spent no `seconds` on it.
+    """
 
     fingerprint: str
     kind: str
     label: str
     status: StepStatus
     seconds: float | None = None
+    cpu_seconds: float | None = None
+    host: str | None = None
     device: str | None = None
     started: datetime | None = None
     error: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     peak_bytes: int | None = None
+    """The largest size of the process that computed it."""
+    gpu_peak_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from compat_spec.results import views
 from compat_spec.results.errors import ResultsError
 from compat_spec.results.tables import Base
 
-VERSIONS = ("0001",)
+VERSIONS = ("0001", "0002")
 """Every version that there has been, oldest first: the revisions of `migrations/versions`."""
 
 VERSION_TABLE = "compat_schema"
@@ -50,6 +50,17 @@ def version_of(connection: Connection, name: str) -> str | None:
                 what = f"{table.name}.{lacking[0]}" if present else f"the table {table.name}"
                 raise ResultsError(f"{name} is damaged: it lacks {what}; use another file with --results")
     return str(found[0])
+
+
+def check_readable(version: str | None, name: str) -> None:
+    """Raises `ResultsError` for a database that is empty, or older than what is read here."""
+    if version is None:
+        raise ResultsError(f"{name} is empty; compat run fills it")
+    if version != VERSIONS[-1]:
+        raise ResultsError(
+            f"{name} was made by an older compat (its schema is {version}); the next compat run that writes to it "
+            "brings it up to date"
+        )
 
 
 def bring_up_to_date(connection: Connection, name: str) -> None:

@@ -58,11 +58,14 @@ class StepRecord(Base):
     label: Mapped[str]
     status: Mapped[str]
     seconds: Mapped[float | None]
+    cpu_seconds: Mapped[float | None]
+    host: Mapped[str | None]
     device: Mapped[str | None]
     started: Mapped[datetime | None] = mapped_column(DateTime)
     error: Mapped[str | None]
     facts: Mapped[dict[str, Any]]
     peak_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    gpu_peak_bytes: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class ModelRecord(Base):

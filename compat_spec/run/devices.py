@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Sequence
 
 from compat_spec.errors import UsageError
@@ -60,25 +59,3 @@ def _gpus(count: int) -> str:
     if count == 0:
         return "no CUDA GPU that PyTorch can use"
     return "one CUDA GPU, cuda:0" if count == 1 else f"{count} CUDA GPUs, cuda:0 to cuda:{count - 1}"
-
-
-def reset_peak_memory(device: str) -> None:
-    """Start to count the peak afresh, on devices that can."""
-    if device.startswith("cuda"):
-        import torch
-
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def peak_memory(device: str) -> int:
-    """Bytes: the most that was allocated on a GPU since the reset; elsewhere, the process's largest size so far."""
-    if device.startswith("cuda"):
-        import torch
-
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

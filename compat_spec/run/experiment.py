@@ -225,7 +225,7 @@ def _info(plan: Plan, devices: Sequence[str], executor: Executor, command: str) 
         spec_text=plan.spec_text,
         spec_path=plan.spec_path,
         command=command,
-        versions=versions(plan),
+        versions=versions(plan.steps.values()),
         commit=commit_of(Path(plan.spec_path)),
         host=socket.gethostname(),
         device=names_of(devices),

@@ -42,6 +42,8 @@ class Networks:
 
     def fresh(self, ref: ArtifactRef, device: str) -> Network:
         """A copy of one's own, to train."""
+        if device.startswith("cuda"):  # a training may need all of its memory
+            self._open.clear()
         network = self._load(ref, device)
         for parameter in network.module.parameters():
             parameter.requires_grad_(parameter.is_floating_point())

@@ -1,35 +1,66 @@
-"""Where a run's numbers come from: versions of everything that decides them, and the commit of the spec's folder."""
+"""Where numbers come from: the versions of everything that decides them, the commit of the spec, the cost of a step."""
 
 from __future__ import annotations
 
 import platform
+import socket
 import subprocess
+import time
+from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from compat_spec import registry
-from compat_spec.plan import Plan
+from compat_spec.plan import Step
+from compat_spec.run.memory import gpu_peak, host_peak, start_peaks
 
 LIBRARIES = ("compat-spec", "torch", "transformers", "tokenizers", "safetensors", "numpy")
 
 
-def versions(plan: Plan) -> dict[str, str]:
-    """The versions of Python, the libraries, and the distributions whose plugins the plan uses."""
+def versions(steps: Iterable[Step]) -> dict[str, str]:
+    """The versions of Python, the libraries, and the distributions whose plugins the steps use."""
+    calls = [call for step in steps for call in (step.component, step.trainer) if call is not None]
+    used = sorted({(call.namespace, call.use) for call in calls})
+    plugins = [registry.plugin(namespace, use) for namespace, use in used]
+    found = {plugin.distribution: plugin.distribution_version for plugin in plugins}
+    return dict(sorted((found | _library_versions()).items()))
+
+
+@cache
+def _library_versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
-    used = {
-        (call.namespace, call.use)
-        for step in plan.steps.values()
-        for call in (step.component, step.trainer)
-        if call is not None
-    }
-    plugins = [registry.plugin(namespace, use) for namespace, use in sorted(used)]
-    found |= {plugin.distribution: plugin.distribution_version for plugin in plugins}
     for library in LIBRARIES:
         try:
             found[library] = version(library)
         except PackageNotFoundError:
             continue
-    return dict(sorted(found.items()))
+    return found
+
+
+class Cost:
+    """What a step costs, from now on."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._started = time.monotonic()
+        self._cpu_started = time.process_time()
+        start_peaks(device)
+
+    def seconds(self) -> float:
+        """Of wall time."""
+        return time.monotonic() - self._started
+
+    def facts(self) -> dict[str, Any]:
+        """Where it was computed, and what that took: `peak_bytes` of this process, `gpu_peak_bytes` of its GPU."""
+        return {
+            "host": socket.gethostname(),
+            "device": self._device,
+            "cpu_seconds": round(time.process_time() - self._cpu_started, 3),
+            "peak_bytes": host_peak(),
+            "gpu_peak_bytes": gpu_peak(self._device),
+        }
 
 
 def commit_of(path: Path) -> str | None:

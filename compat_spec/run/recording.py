@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 from compat_spec.plan import Plan, Step, StepKind
 from compat_spec.results import RunWriter, ScoreRow, SimilarityRow, StepRow
@@ -43,12 +43,17 @@ class Recorder:
             self._results_of([outcome.step])
 
     def _reused(self, step: Step) -> StepRow:
+        manifest = self._store.manifest(step.fingerprint)
+        facts = dict(manifest.facts)
+        spent = {"seconds": manifest.seconds, "cpu_seconds": facts.pop("cpu_seconds", None)}
         return StepRow(
             fingerprint=step.fingerprint,
             kind=step.kind.value,
             label=step.label,
             status="reused",
-            facts=self._store.manifest(step.fingerprint).facts,
+            started=datetime.fromtimestamp(manifest.created - manifest.seconds, UTC),
+            **_columns(facts),
+            facts=facts | spent,
         )
 
     def _results_of(self, steps: list[Step]) -> None:
@@ -118,9 +123,14 @@ def _row(outcome: Outcome) -> StepRow:
         label=step.label,
         status=cast("StepStatus", outcome.status),
         seconds=report.seconds if report else None,
-        device=report.device if report else None,
+        cpu_seconds=facts.pop("cpu_seconds", None),
         started=datetime.now(UTC) - timedelta(seconds=report.seconds) if report else None,
         error=outcome.error,
+        **_columns(facts),
         facts=facts,
-        peak_bytes=facts.pop("peak_bytes", None),
     )
+
+
+def _columns(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts that have columns of their own, taken out."""
+    return {name: facts.pop(name, None) for name in ("host", "device", "peak_bytes", "gpu_peak_bytes")}

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from compat_spec.components import Job, JobReport, Link
+from compat_spec.nn.windows import noting_halved_batches
 from compat_spec.plan import Step, StepKind
-from compat_spec.run.devices import peak_memory, reset_peak_memory
 from compat_spec.run.examples import encode_task, make_examples, make_tokenizer
 from compat_spec.run.measuring import compare, measure
 from compat_spec.run.merging import merge_models
+from compat_spec.run.provenance import Cost, versions
 from compat_spec.run.training import make_source, train_model
 from compat_spec.run.workspace import Workspace
 from compat_spec.store import Store
@@ -52,10 +52,12 @@ class StepRunner:
     def _run(self, step: Step, workspace: Workspace, device: str) -> JobReport:
         workspace.check_inputs(step)
         facts: dict[str, Any] = {}
-        reset_peak_memory(device)
-        started, cpu_started = time.monotonic(), time.process_time()
-        with workspace.store.writing(step.fingerprint, step.kind.value, step.label, facts) as folder:
+        cost = Cost(device)
+        writing = workspace.store.writing(step.fingerprint, step.kind.value, step.label, facts, step.content)
+        with writing as folder, noting_halved_batches() as halved:
             facts |= WORK[step.kind](step, workspace, device, folder)
-            facts |= {"cpu_seconds": round(time.process_time() - cpu_started, 3), "peak_bytes": peak_memory(device)}
+            facts |= cost.facts() | {"versions": versions([step])}
+            if halved:  # the device had no memory for more
+                facts["batch_tokens"] = halved[-1]
         workspace.checked.add(step.fingerprint)
-        return JobReport(seconds=time.monotonic() - started, device=device, facts=facts)
+        return JobReport(seconds=cost.seconds(), facts=facts)

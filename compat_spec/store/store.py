@@ -50,7 +50,8 @@ class ArtifactRef:
 class Manifest:
     """What an artifact is, where it was made, and the checksum of each of its files.
 
-    Among the `facts`, `refers` lists the fingerprints of other artifacts that this one is of no use without.
+    `content` is what the fingerprint is the hash of. Among the `facts`, `refers` lists the fingerprints of other
+    artifacts that this one is of no use without.
     """
 
     fingerprint: str
@@ -61,6 +62,7 @@ class Manifest:
     host: str
     files: Mapping[str, FileFacts]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    content: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -160,7 +162,14 @@ class Store:
     # ------------------------------------------------------------------------------------------------- writing
 
     @contextmanager
-    def writing(self, fingerprint: str, kind: str, label: str, facts: dict[str, Any] | None = None) -> Iterator[Path]:
+    def writing(
+        self,
+        fingerprint: str,
+        kind: str,
+        label: str,
+        facts: dict[str, Any] | None = None,
+        content: Mapping[str, Any] | None = None,
+    ) -> Iterator[Path]:
         """An empty folder that becomes the artifact when the block ends well, and vanishes when it does not.
 
         `facts` is read at the end of the block: the block may fill it.
@@ -181,6 +190,7 @@ class Store:
                     host=socket.gethostname(),
                     files=describe_files(aside),
                     facts=facts or {},
+                    content=content or {},
                 )
                 (aside / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), "utf-8")
                 self._publish(aside, fingerprint)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -262,3 +263,38 @@ def test_migrations_make_the_tables_that_the_code_expects(tmp_path: Path) -> Non
     with create_engine(f"sqlite:///{path}").connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, "compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> Path:
+    """A database of the first version, with a run and a step."""
+    path = tmp_path / "results.db"
+    engine = create_engine(f"sqlite:///{path}")
+    config = Config()
+    config.set_main_option("script_location", "compat_spec.results:migrations")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, VERSIONS[0])
+        connection.exec_driver_sql(
+            "INSERT INTO runs VALUES (1, 'abcd', 'old', 'finished', '2026-01-01 00:00:00', '2026-01-01 00:00:01', NULL,"
+            " 'x', 'x.yaml', 'compat run', '{}', NULL, 'here', 1, 'cpu', 'inline', '[]')"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO steps VALUES (1, 1, 'ff', 'train', 'train it', 'computed', 1.5, 'cpu', NULL, NULL, '{}', 7)"
+        )
+    engine.dispose()
+    return path
+
+
+def test_an_older_database_is_not_read_but_told_how_to_bring_it_up_to_date(older: Path) -> None:
+    before = older.read_bytes()
+    with pytest.raises(ResultsError, match=r"was made by an older compat .*; the next compat run that writes to it"):
+        open_results(older, create=False)
+    assert older.read_bytes() == before
+
+
+def test_an_older_database_is_brought_up_to_date_by_what_writes_to_it(older: Path) -> None:
+    open_results(older, create=True)
+    results = open_results(older, create=False)
+    (step,) = results.steps("abcd")
+    assert (step.label, step.seconds, step.peak_bytes, step.host) == ("train it", 1.5, 7, None)
