@@ -95,7 +95,7 @@ def run_plan(
     """
     found = resolve_devices(devices)
     events: SimpleQueue[Event] = SimpleQueue()
-    with store.in_use(), stop_signal(told=lambda: events.put(Stopping())) as stop:
+    with store.in_use(plan.steps), stop_signal(told=lambda: events.put(Stopping())) as stop:
         running = _Run(plan, store, executor, found, listener or _nobody, events, stop)
         with _recorded(results, _info(plan, found, executor, command), running) as writer:
             running.go(writer, checkpoint_every, retries)

@@ -5,7 +5,8 @@ ROOT/work/ab12…/             what an unfinished step needs to go on (training 
 ROOT/broken/ab12…-…/         artifacts whose files were found changed
 ROOT/aside/…                 folders being written; leftovers of killed processes are harmless
 ROOT/locks/ab12….lock        held by the process that computes a fingerprint
-ROOT/users/PID.lock          held by each process that uses the store
+ROOT/users/PID….lock         held by each process that uses the store; PID….needs lists the artifacts that it needs
+ROOT/clearing.lock           held while artifacts are cleared away: nobody starts to use the store meanwhile
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -212,10 +213,10 @@ class Store:
         """Where an unfinished step keeps what it needs to go on; removed when its artifact is finished."""
         return self.root / "work" / fingerprint
 
-    def unused_since(self, moment: float) -> list[str]:
-        """The artifacts that no run has used since, and that no artifact in use refers to."""
+    def unused_since(self, moment: float, keep: Set[str] = frozenset()) -> list[str]:
+        """The artifacts that no run has used since, and that neither `keep` nor an artifact in use refers to."""
         manifests = self.manifests()
-        recent = [fingerprint for fingerprint in manifests if self.last_used(fingerprint) > moment]
+        recent = [one for one in manifests if one in keep or self.last_used(one) > moment]
         kept = set(recent)
         while recent:
             manifest = manifests.get(recent.pop())
@@ -228,7 +229,7 @@ class Store:
     def clear_leftovers(self, moment: float) -> None:
         """Remove half-written and broken folders, locks, and training states that are older than `moment`.
 
-        Only while nobody else uses the store.
+        Only while nobody uses the store.
         """
         for folder in ("aside", "broken", "locks"):
             shutil.rmtree(self.root / folder, ignore_errors=True)
@@ -268,31 +269,56 @@ class Store:
             return lock
 
     @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Inside, `others_use_it` is true for every other process, so that nothing is cleared away under our feet."""
+    def in_use(self, needs: Iterable[str] = ()) -> Iterator[None]:
+        """Inside, `needed_by_users` names these artifacts, so that nobody clears them away under our feet.
+
+        Waits for somebody who is clearing the store.
+        """
         with self._disk_errors():
-            (self.root / "users").mkdir(parents=True, exist_ok=True)
-            path = self.root / "users" / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.lock"
+            users = self.root / "users"
+            users.mkdir(parents=True, exist_ok=True)
+            path = users / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.lock"
             lock = FileLock(path, is_singleton=False)
+            with FileLock(self.root / "clearing.lock", is_singleton=False):
+                path.with_suffix(".needs").write_text("\n".join(needs), "utf-8")
+                lock.acquire()
+        try:
+            yield
+        finally:
+            path.with_suffix(".needs").unlink(missing_ok=True)
+            lock.release()
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def clearing(self) -> Iterator[None]:
+        """Inside, nobody starts to use the store."""
+        if not self.root.exists():
+            yield
+            return
+        with self._disk_errors():
+            lock = FileLock(self.root / "clearing.lock", is_singleton=False)
             lock.acquire()
         try:
             yield
         finally:
             lock.release()
-            path.unlink(missing_ok=True)
 
-    def others_use_it(self) -> bool:
-        """Whether a living process uses the store. Forgets the dead ones."""
+    def needed_by_users(self) -> set[str] | None:
+        """What the living processes need that use the store; None when there are none. Forgets the dead ones."""
+        found: set[str] | None = None
         for path in (self.root / "users").glob("*.lock"):
             lock = FileLock(path, is_singleton=False)
             with self._disk_errors():
                 try:
                     lock.acquire(timeout=0)
                 except Timeout:
-                    return True
+                    with suppress(FileNotFoundError):  # it ends just now
+                        found = (found or set()).union(path.with_suffix(".needs").read_text("utf-8").split())
+                    continue
+                path.with_suffix(".needs").unlink(missing_ok=True)
                 lock.release()
                 path.unlink(missing_ok=True)
-        return False
+        return found
 
     # ------------------------------------------------------------------------------------------------- helpers
 

@@ -1,4 +1,4 @@
-"""`compat cache ls|verify|gc`: what they print, what they remove, and their exit statuses."""
+"""`compat cache ls|du|verify|gc`: what they print, what they remove, and their exit statuses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typer.testing import CliRunner, Result
 
 from compat_spec.cli import cache
 from compat_spec.errors import CompatError, UsageError
+from compat_spec.results import StepRow, open_results
 from compat_spec.store import Store
+from tests.results.made_up import info
 from tests.store.artifacts import everything_below, fill, keep, manifest_path, named, say_last_used
 
 DAY = 86_400
@@ -171,13 +173,78 @@ def test_gc_clears_what_killed_runs_left(filled: Store) -> None:
     assert len(list(filled)) == 3
 
 
-@pytest.mark.parametrize("more", [[], ["--dry-run"]], ids=["gc", "dry run"])
-def test_gc_leaves_a_store_alone_that_a_run_uses(filled: Store, more: list[str]) -> None:
-    with filled.in_use(), pytest.raises(CompatError, match=r"a run is using the store .*; clear it when") as raised:
-        cache_(filled, "gc", "--older-than", "0d", *more)
-    assert raised.value.exit_status == 1
-    assert len(list(filled)) == 3
-    assert printed(filled, "gc", "--older-than", "0d", *more)[0].endswith("3 artifacts, 1.2 kB")
+def test_gc_keeps_what_a_run_under_way_needs_and_leaves_its_leftovers_alone(filled: Store) -> None:
+    fill(filled.root / "aside" / "being-written", {"data.txt": "half"})
+    with filled.in_use([named("both"), named("to come")]):
+        lines = printed(filled, "gc", "--older-than", "0d")
+        assert lines[0] == "removed 0 artifacts, 0 B", "the merge refers to both models"
+        assert lines[1].startswith("a run is under way: what it needs is kept")
+        assert (filled.root / "aside").exists()
+    with filled.in_use([named("one")]):
+        assert printed(filled, "gc", "--older-than", "0d")[0] == "removed 2 artifacts, 7 B"
+    assert list(filled) == [named("one")]
+    assert printed(filled, "gc", "--older-than", "0d") == ["removed 1 artifact, 1.2 kB"]
+    assert not (filled.root / "aside").exists()
+
+
+@pytest.fixture
+def recorded(filled: Store) -> tuple[Store, str, list[str]]:
+    """A store, its results, and the ids of two runs: one that needs the models, one that needs the merge."""
+    path = str(filled.root.parent / "results.db")
+    results = open_results(path, create=True)
+    runs = []
+    for name, words in {"first": ("one", "two"), "second": ("two", "both")}.items():
+        writer = results.start_run(info(name))
+        writer.steps([StepRow(fingerprint=named(word), kind="train", label=word, status="reused") for word in words])
+        writer.finish("finished")
+        runs.append(writer.id)
+    return filled, path, runs
+
+
+def test_gc_keeps_what_a_run_is_made_of_however_old(recorded: tuple[Store, str, list[str]]) -> None:
+    store, path, (first, _) = recorded
+    keep(store, "other")
+    removed = printed(store, "gc", "--older-than", "0d", "--results", path, "--keep-run", first)
+    assert removed == ["removed 2 artifacts, 9 B"]
+    assert list(store) == sorted([named("one"), named("two")])
+
+
+def test_gc_keeps_several_runs_and_knows_them_by_experiment(recorded: tuple[Store, str, list[str]]) -> None:
+    store, path, _ = recorded
+    keeping = ("--keep-run", "first", "--keep-run", "last")
+    assert printed(store, "gc", "--older-than", "0d", "--results", path, *keeping) == ["removed 0 artifacts, 0 B"]
+
+
+def test_gc_removes_nothing_when_the_run_to_keep_is_not_known(recorded: tuple[Store, str, list[str]]) -> None:
+    store, path, _ = recorded
+    with pytest.raises(CompatError, match="no run 'third'; see compat runs"):
+        cache_(store, "gc", "--older-than", "0d", "--results", path, "--keep-run", "third")
+    with pytest.raises(CompatError, match=r"there is no .*nothing\.db"):
+        cache_(store, "gc", "--older-than", "0d", "--results", "nothing.db", "--keep-run", "last")
+    assert len(list(store)) == 3
+
+
+# ------------------------------------------------------------------------------------------------------------- du
+
+
+def test_du_shows_the_parts_of_the_store_and_what_each_run_has_in_it(recorded: tuple[Store, str, list[str]]) -> None:
+    store, path, (first, second) = recorded
+    keep(store, "other", {"a.txt": "x" * 2_000})
+    fill(store.work_folder(named("more")), {"state": "x" * 500})
+    lines = printed(store, "du", "--results", path)
+    assert lines[0] == "what size"
+    assert lines[2:5] == ["unfinished trainings 500 B", "found broken 0 B", "half-written 0 B"]
+    assert lines[1].startswith("artifacts ")
+    assert lines[5].startswith("all ")
+    assert lines[7] == "run experiment ago artifacts size its own"
+    newest, oldest, none = (re.sub(r" \d+\.\d s", "", line) for line in lines[8:])
+    assert newest == f"{second} second 2 7 B 4 B"
+    assert oldest == f"{first} first 2 1.2 kB 1.2 kB"
+    assert none == "none 1 2.0 kB 2.0 kB"
+
+
+def test_du_without_results_shows_the_store_alone(filled: Store) -> None:
+    assert len(printed(filled, "du", "--results", str(filled.root.parent / "nothing.db"))) == 6
 
 
 @pytest.mark.parametrize("older_than", ["30", "d", "30 days", "-1d", "1y", "1e3d", ""])
@@ -196,7 +263,7 @@ def test_gc_of_a_store_that_is_not_there_makes_none(store: Store) -> None:
 # ----------------------------------------------------------------------------------------------------------- help
 
 
-@pytest.mark.parametrize("command", ["ls", "verify", "gc"])
+@pytest.mark.parametrize("command", ["ls", "du", "verify", "gc"])
 def test_every_command_has_an_example(command: str) -> None:
     result = CliRunner().invoke(cache.app, [command, "--help"], env={"COLUMNS": "160"})
     assert f"Example: compat cache {command}" in result.stdout

@@ -165,7 +165,7 @@ def test_the_lock_of_a_user_that_must_not_be_opened(store: Store) -> None:
         (users,) = store.root.glob("users/*.lock")
         users.chmod(0o400)
         with pytest.raises(CompatError, match="Permission denied"):
-            store.others_use_it()
+            store.needed_by_users()
 
 
 def test_a_full_disk(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ def wait(word="here"):
     sys.stdin.readline()
 """
 HOLD_THE_LOCK = "lock = store.lock(one); wait(); lock.release(); wait('released')"
-USE_IT = "with store.in_use(): wait()"
+USE_IT = "with store.in_use([one]): wait()"
 WRITE = "with store.writing(one, 'train', 'one') as folder: (folder / 'data.txt').write_text('theirs'); wait()"
 
 
@@ -41,6 +42,10 @@ class Other:
         """What it prints next, as soon as it does."""
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
+
+    def has_spoken(self, within: float) -> bool:
+        """Whether it prints something in so many seconds."""
+        return bool(select.select([self._process.stdout], [], [], within)[0])
 
     def go_on(self) -> None:
         assert self._process.stdin is not None
@@ -151,11 +156,11 @@ def test_what_a_killed_process_was_writing_is_no_artifact_and_in_nobodys_way(sto
 def test_a_store_is_in_use_while_another_process_is_in_the_block(store: Store) -> None:
     with another_process(store, USE_IT) as other:
         assert other.says() == "here"
-        assert store.others_use_it()
-        assert store.others_use_it(), "asking forgets no living process"
+        assert store.needed_by_users() is not None
+        assert store.needed_by_users() == {named("one")}, "asking forgets no living process"
         other.go_on()
         assert other.end() == 0
-    assert not store.others_use_it()
+    assert store.needed_by_users() is None
     assert everything_below(store.root / "users") == []
 
 
@@ -164,28 +169,43 @@ def test_two_users_are_two(store: Store) -> None:
         assert (first.says(), second.says()) == ("here", "here")
         first.go_on()
         assert first.end() == 0
-        assert store.others_use_it()
+        assert store.needed_by_users() is not None
         second.go_on()
         assert second.end() == 0
-        assert not store.others_use_it()
+        assert store.needed_by_users() is None
 
 
 def test_a_killed_user_is_forgotten(store: Store) -> None:
     with another_process(store, USE_IT) as other:
         assert other.says() == "here"
         other.kill()
-    assert len(everything_below(store.root / "users")) == 1
-    assert not store.others_use_it()
+    assert len(everything_below(store.root / "users")) == 2, "its lock, and what it needed"
+    assert store.needed_by_users() is None
     assert everything_below(store.root / "users") == []
 
 
 def test_a_block_that_raises_uses_the_store_no_longer(store: Store) -> None:
     with pytest.raises(ValueError, match="wrong"), store.in_use():
         raise ValueError("wrong")
-    assert not store.others_use_it()
-    assert everything_below(store.root) == ["users"]
+    assert store.needed_by_users() is None
+    assert everything_below(store.root) == ["clearing.lock", "users"]
+
+
+def test_nobody_starts_to_use_a_store_that_is_being_cleared(store: Store) -> None:
+    store.root.mkdir()
+    with ExitStack() as stack:
+        with store.clearing():
+            other = stack.enter_context(another_process(store, "wait('ready')\n" + USE_IT))
+            assert other.says() == "ready"
+            other.go_on()
+            assert not other.has_spoken(within=0.5)
+            assert store.needed_by_users() is None
+        assert other.says() == "here"
+        assert store.needed_by_users() == {named("one")}
+        other.go_on()
+        assert other.end() == 0
 
 
 def test_another_store_is_not_in_use(store: Store, tmp_path: Path) -> None:
     with store.in_use():
-        assert not Store(tmp_path / "another").others_use_it()
+        assert Store(tmp_path / "another").needed_by_users() is None

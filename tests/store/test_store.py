@@ -138,7 +138,7 @@ def test_a_part_that_is_not_there_is_named(store: Store) -> None:
 def test_a_new_store_is_empty_and_looking_at_it_makes_nothing(store: Store) -> None:
     assert list(store) == []
     assert not store.has(named("one"))
-    assert not store.others_use_it()
+    assert store.needed_by_users() is None
     assert store.unused_since(time.time()) == []
     store.touch(named("one"))
     store.remove(named("one"))
