@@ -13,7 +13,7 @@ from filelock import BaseFileLock
 
 from compat_spec.components import Executor, Job, JobReport
 from compat_spec.errors import CompatError, InterruptedRun, WorkerLost
-from compat_spec.plan import Plan, Step
+from compat_spec.plan import Plan, Step, StepKind
 from compat_spec.plan.needed import needed_steps
 from compat_spec.run.events import Listener, StepFailed, StepFinished, StepRetried, StepStarted, Waiting
 from compat_spec.run.graph import Graph
@@ -21,6 +21,9 @@ from compat_spec.store import CorruptArtifactError, Store
 
 MENDINGS = 2
 """How often a step waits for inputs that are made again before it is given up: the disk may be at fault."""
+
+LOOK_AHEAD = 16
+"""How many steps that had better wait are passed over in the search for another."""
 
 POLL = 0.1
 """Seconds between looks at the terminal's signals, and at what other runs have finished."""
@@ -87,7 +90,16 @@ class Scheduler:
     def _start(self, graph: Graph) -> None:
         """Start what can be started; what another run is computing stays ready."""
         held: list[str] = []
-        while len(self._running) < self._executor.capacity and (fingerprint := graph.pop()) is not None:
+        later: list[str] = []
+        while len(self._running) < self._executor.capacity:
+            fingerprint = graph.pop()
+            if fingerprint is None:
+                if not later:
+                    break
+                fingerprint = later.pop(0)
+            elif len(later) < LOOK_AHEAD and self._is_visited(fingerprint):
+                later.append(fingerprint)
+                continue
             step = self._plan.steps[fingerprint]
             if fingerprint in self._given_up:
                 continue
@@ -101,11 +113,21 @@ class Scheduler:
                 self._listener(StepStarted(step))
                 job = Job(fingerprint, step.label, step.to_data(), frozenset(step.needs()))
                 self._running[self._executor.submit(job)] = (step, lock)
-        for fingerprint in reversed(held):
+        for fingerprint in reversed(later + held):
             graph.push(fingerprint)
         if held and not self._running and held[-1] not in self._told_waiting:
             self._told_waiting.add(held[-1])
             self._listener(Waiting(self._plan.steps[held[-1]]))
+
+    def _is_visited(self, fingerprint: str) -> bool:
+        """Whether a process is just measuring the same network on the same tokens.
+
+        It will have both in memory, with the scores of each token; so other steps come first while there are some.
+        """
+        step = self._plan.steps[fingerprint]
+        return step.kind is StepKind.MEASURE and any(
+            other.kind is StepKind.MEASURE and other.needs() == step.needs() for other, _ in self._running.values()
+        )
 
     def _wait(self, graph: Graph) -> None:
         if not self._running:
