@@ -53,9 +53,9 @@ class OneByOne(Executor):
 
 
 def pairs(place: Workplace, *overrides: str) -> Iterator[tuple[Job, Job]]:
-    """The measurements that were under way at once, when all there is to do is to measure."""
+    """The measurements that were under way at once, when all there is to do is to merge and to measure."""
     plan = place.plan(*overrides)
-    needed = [step.fingerprint for step in plan.steps.values() if step.kind is StepKind.MEASURE]
+    needed = [step.fingerprint for step in plan.steps.values() if step.kind in (StepKind.MERGE, StepKind.MEASURE)]
     executor = OneByOne()
     scheduler = Scheduler(
         plan,
@@ -71,7 +71,7 @@ def pairs(place: Workplace, *overrides: str) -> Iterator[tuple[Job, Job]]:
     scheduler.run(needed)
     assert sorted(outcome.step.fingerprint for outcome in ended) == sorted(needed)
     for jobs in executor._together:
-        if len(jobs) == 2:
+        if len(jobs) == 2 and all(job.payload["kind"] == StepKind.MEASURE for job in jobs):
             yield jobs[0], jobs[1]
 
 
