@@ -31,6 +31,9 @@ from compat_spec.store.checksums import FileFacts, describe_files, differences
 
 MANIFEST = "artifact.json"
 
+NO_SPACE = f"(os error {errno.ENOSPC})"
+"""What programs written in Rust say of a full disk."""
+
 
 class CorruptArtifactError(CompatError):
     """An artifact whose files are not what its manifest says."""
@@ -336,7 +339,15 @@ class Store:
             if not ours and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
                 raise
             where = error.filename or "while writing"
-            raise CompatError(
-                f"the store {self.root} cannot be written: {error.strerror or error} ({where}); "
-                "free space or choose another folder with --store"
-            ) from error
+            raise self._cannot_be_written(f"{error.strerror or error} ({where})") from error
+        except CompatError:
+            raise
+        except Exception as error:
+            if NO_SPACE not in str(error):  # safetensors has an exception of its own for it
+                raise
+            raise self._cannot_be_written(f"{os.strerror(errno.ENOSPC)} (while writing)") from error
+
+    def _cannot_be_written(self, why: str) -> CompatError:
+        return CompatError(
+            f"the store {self.root} cannot be written: {why}; free space or choose another folder with --store"
+        )
