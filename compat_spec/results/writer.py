@@ -13,9 +13,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select, update
 
-from compat_spec.results import views
+from compat_spec.results import parameter_types, views
+from compat_spec.results.failures import explained
 from compat_spec.results.rows import FinalStatus, RunInfo, ScoreRow, SimilarityRow, StepRow
-from compat_spec.results.sqlite import explained
 from compat_spec.results.tables import (
     Base,
     ModelRecord,
@@ -46,7 +46,7 @@ class RunWriter:
                 _insert(connection, record, [{**_columns(row), "run_id": self._run} for row in rows])
             self._models = _ids(connection, ModelRecord.name, ModelRecord.model_id, self._run)
             self._tasks = _ids(connection, TaskRecord.name, TaskRecord.task_id, self._run)
-            views.refresh(connection)
+            self._types = views.refresh(connection)
 
     def step(self, row: StepRow) -> None:
         """Record how a step went."""
@@ -70,12 +70,14 @@ class RunWriter:
 
     def scores(self, rows: Sequence[ScoreRow]) -> None:
         """Record scores. The steps that found them must be recorded already."""
+        self._widen_columns(rows)
         with self._transaction() as connection:
             steps = self._step_ids(connection, rows)
             _insert(connection, ScoreRecord, [self._score(row, steps) for row in rows])
 
     def similarities(self, rows: Sequence[SimilarityRow]) -> None:
         """Record similarities. The steps that found them must be recorded already."""
+        self._widen_columns(rows)
         with self._transaction() as connection:
             steps = self._step_ids(connection, rows)
             _insert(connection, SimilarityRecord, [self._similarity(row, steps) for row in rows])
@@ -94,6 +96,20 @@ class RunWriter:
     def _transaction(self) -> Iterator[Connection]:
         with explained(self._name), self._engine.begin() as connection:
             yield connection
+
+    def _widen_columns(self, rows: Sequence[ScoreRow] | Sequence[SimilarityRow]) -> None:
+        """Let the views of PostgreSQL show the values of swept parameters that these rows have."""
+        if not self._types:
+            return
+        needed = parameter_types.needed(row.parameters for row in rows)
+        lacking = {
+            name: kind
+            for name, kind in needed.items()
+            if name in self._types and parameter_types.wider(kind, self._types[name]) != self._types[name]
+        }
+        if lacking:
+            with self._transaction() as connection:
+                self._types = views.refresh(connection, lacking)
 
     def _step_ids(self, connection: Connection, rows: Sequence[ScoreRow] | Sequence[SimilarityRow]) -> dict[str, int]:
         if any(row.fingerprint not in self._steps for row in rows):
