@@ -15,6 +15,7 @@ from compat_spec.results import history, postgresql, schema, sqlite
 from compat_spec.results.errors import ResultsError
 from compat_spec.results.failures import explained
 from compat_spec.results.history import SeedMean
+from compat_spec.results.passwords import without_password
 from compat_spec.results.query import Answer, answer
 from compat_spec.results.rows import ModelRow, Run, RunInfo, StepRow, Table, TaskRow
 from compat_spec.results.writer import RunWriter
@@ -175,5 +176,5 @@ def _parsed(where: str) -> URL:
     try:
         return make_url(where)
     except (ArgumentError, ValueError):  # the latter for a port that is no number
-        name = postgresql.masked(where)
+        name = without_password(where)
         raise ResultsError(f"{name} is neither a file nor an SQLAlchemy URL such as sqlite:///results.db") from None

@@ -20,7 +20,8 @@ def explained(name: str) -> Iterator[None]:
     except (DBAPIError, sqlite3.Error) as error:
         original = error.orig if isinstance(error, DBAPIError) else error
         if not isinstance(original, sqlite3.Error):
-            raise ResultsError(postgresql.explanation(name, original)) from error
+            lost = isinstance(error, DBAPIError) and error.connection_invalidated
+            raise ResultsError(postgresql.explanation(name, original, lost=lost)) from error
         if sqlite.code_of(original) == sqlite3.SQLITE_INTERRUPT:
             raise KeyboardInterrupt from None
         raise ResultsError(sqlite.explanation(name, original)) from error

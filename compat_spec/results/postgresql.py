@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import URL, Engine, NullPool, create_engine, event
 
 from compat_spec.results.errors import ResultsError
+from compat_spec.results.passwords import without_password
 from compat_spec.results.plain_json import dumps
 
 DRIVERS = ("postgresql", "postgresql+psycopg")
@@ -19,8 +20,8 @@ CONNECT_SECONDS = 10
 LOCK_SECONDS = 30
 """How long to wait for whoever keeps the views or tables locked."""
 
-SECRETS = ("password", "sslpassword")
-"""Parts of a URL's query that are as secret as the password before the host."""
+CONNECTING = ("OperationalError", "ConnectionTimeout")
+"""What psycopg raises when it gets no connection."""
 
 SHUT_OUT = r"authentication failed|no password supplied|no pg_hba\.conf entry|role .* does not exist"
 ABSENT = r"database .* does not exist"
@@ -28,15 +29,8 @@ NOT_READY = r"starting up|shutting down|too many clients|connection slots"
 
 
 def shown(url: URL) -> str:
-    """The URL without anything secret."""
-    hidden = {key: "***" for key in SECRETS if key in url.query}
-    return url.update_query_dict(hidden).render_as_string(hide_password=True)
-
-
-def masked(text: str) -> str:
-    """A text that may have URLs in it, without their passwords."""
-    text = re.sub(r"(\w://[^\s:/?#]*):[^\s/]*(?=@)", r"\1:***", text)
-    return re.sub(rf"(?<=[?&])({'|'.join(SECRETS)})=[^&\s'\"]*", r"\1=***", text)
+    """The URL without its password."""
+    return without_password(url.render_as_string(hide_password=False))
 
 
 def writing_engine(url: URL) -> Engine:
@@ -83,10 +77,16 @@ def words_of(error: BaseException | None) -> str:
     return str(reasons[-1]) if reasons else " ".join(str(error).split())
 
 
-def explanation(name: str, error: BaseException | None) -> str:
-    """What went wrong with the database `name`, and what to do."""
+def explanation(name: str, error: BaseException | None, *, lost: bool = False) -> str:
+    """What went wrong with the database `name`, and what to do.
+
+    Args:
+        lost: there was a connection, and now there is none.
+    """
     state, words = state_of(error), words_of(error)
-    if not state and re.search("connection failed|connection timeout", str(error)):
+    if lost:
+        return f"the connection to {name} was lost ({words}); try again when the server is there"
+    if not state and type(error).__name__ in CONNECTING:
         return _no_connection(name, words)
     match state:
         case "25006":
@@ -100,10 +100,6 @@ def explanation(name: str, error: BaseException | None) -> str:
         case "2BP01":  # views are dropped to be made again, and never more than ours
             detail = getattr(getattr(error, "diag", None), "message_detail", None)
             return f"cannot make the views of {name} again: {detail or words}; drop what was built on them"
-        case "3D000":
-            return _no_connection(name, words)
-    if not state or state.startswith(("08", "57P")):
-        return f"the connection to {name} was lost ({words}); try again when the server is there"
     return f"{name}: {words}"
 
 

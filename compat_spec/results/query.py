@@ -129,7 +129,7 @@ def _mistake_for_server(connection: Connection, sql: str, error: DBAPIError) -> 
         return ONE_STATEMENT
     if state == "42601" and _without_comments(sql).partition(" ")[0].lower() in WRITING:
         return ONLY_READ
-    if state in ("42P01", "42703") and (name := re.search(r'"(.+)"|column (\S+) does', text)) is not None:
+    if state in ("42P01", "42703") and (name := re.search(r'(?:"(.+)"|column (\S+)) does not exist', text)) is not None:
         connection.rollback()
         kind, unknown = "table" if state == "42P01" else "column", name[1] or name[2]
         return f"no such {kind}: {unknown}{_advice(connection, sql, kind, unknown)}"
