@@ -12,7 +12,9 @@ from typing import Any
 from sqlalchemy import Engine, NullPool, create_engine, event
 from sqlalchemy.pool import QueuePool
 
+from compat_spec.results.errors import ResultsError
 from compat_spec.results.plain_json import dumps
+from compat_spec.results.same_file import insist_on_same_file
 
 BUSY_SECONDS = 30.0
 """How long to wait for another process that is writing."""
@@ -25,6 +27,7 @@ def writing_engine(path: Path) -> Engine:
     engine = create_engine(
         "sqlite://", creator=lambda: _connect(path, "rwc"), poolclass=QueuePool, json_serializer=dumps
     )
+    insist_on_same_file(engine, path)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Any) -> None:
@@ -77,6 +80,8 @@ def explanation(name: str, error: sqlite3.Error) -> str:
             return f"{name} is damaged ({error}); move it away, and the next run makes a new one"
         case sqlite3.SQLITE_FULL:
             return f"cannot write {name}: the disk is full"
+        case sqlite3.SQLITE_IOERR:
+            return f"cannot read or write {name}: {error}; is its disk there, and has it room?"
     return f"{name}: {error}"
 
 
@@ -98,6 +103,8 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
     In WAL mode SQLite puts two more files beside the database while it is open, and only a connection that might write
     takes them away again; hence `query_only` instead of `mode=ro`. Where they cannot be put, nobody else writes either.
     """
+    if not path.is_file():
+        raise ResultsError(f"{path} is not there any more")
     connection = _connect(path, "rw")
     try:
         connection.execute("PRAGMA query_only = ON")
