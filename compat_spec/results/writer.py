@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select, update
@@ -180,8 +181,13 @@ def _find(ids: Mapping[str, int], name: str, kind: str) -> int:
         raise ValueError(f"this run has no {kind} {name!r}: record it before what was measured of it") from None
 
 
-def _columns(row: Any, besides: Sequence[str] = ()) -> dict[str, Any]:
-    return {field.name: getattr(row, field.name) for field in fields(row) if field.name not in besides}
+def _columns(row: Any, besides: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in _names(type(row), besides)}
+
+
+@cache
+def _names(kind: Any, besides: tuple[str, ...]) -> list[str]:
+    return [field.name for field in fields(kind) if field.name not in besides]
 
 
 def _number(value: float) -> float | None:
