@@ -58,7 +58,7 @@ def run(
     # only now the imports that take seconds: a mistake in a spec shows at once
     from compat_spec.plan import make_plan
     from compat_spec.report.leaderboard import closing_table, hint
-    from compat_spec.results import open_results
+    from compat_spec.results import open_results, without_password
     from compat_spec.run import resolve_devices, run_plan
     from compat_spec.store import Store
 
@@ -77,7 +77,7 @@ def run(
             retries=retries,
             listener=listener,
             checkpoint_every=checkpoint_every,
-            command=shlex.join(["compat", *sys.argv[1:]]),
+            command=shlex.join(["compat", *map(without_password, sys.argv[1:])]),
         )
     errors = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
     for failure in summary.failed:
@@ -86,7 +86,7 @@ def run(
         console.print(_closing_words(summary), markup=False, highlight=False, soft_wrap=True)
         if not summary.left:
             console.print(closing_table(database, summary.run_id))
-            console.print(hint(results), markup=False, highlight=False, soft_wrap=True)
+            console.print(hint(without_password(results)), markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(summary.exit_status)
 
 

@@ -3,6 +3,7 @@
 from compat_spec.results.database import Results, open_results
 from compat_spec.results.errors import QueryError, ResultsError
 from compat_spec.results.history import SeedMean
+from compat_spec.results.passwords import without_password
 from compat_spec.results.rows import (
     ModelRow,
     Run,
@@ -30,4 +31,5 @@ __all__ = [
     "Table",
     "TaskRow",
     "open_results",
+    "without_password",
 ]

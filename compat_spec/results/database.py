@@ -8,13 +8,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError
 
-from compat_spec.results import history, schema, sqlite
+from compat_spec.results import history, postgresql, schema, sqlite
 from compat_spec.results.errors import ResultsError
+from compat_spec.results.failures import explained
 from compat_spec.results.history import SeedMean
-from compat_spec.results.plain_json import dumps
+from compat_spec.results.passwords import without_password
 from compat_spec.results.query import Answer, answer
 from compat_spec.results.rows import ModelRow, Run, RunInfo, StepRow, Table, TaskRow
 from compat_spec.results.writer import RunWriter
@@ -117,7 +118,7 @@ class Results:
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
-        with sqlite.explained(self.name), self._reading.connect() as connection:
+        with explained(self.name), self._reading.connect() as connection:
             yield connection
 
 
@@ -137,7 +138,7 @@ def _open_file(name: str, path: Path, *, create: bool) -> Results:
     filled = path.exists() and path.stat().st_size > 0
     if not filled and not create:
         raise ResultsError(f"{name} is empty; compat run fills it")
-    with sqlite.explained(name):
+    with explained(name):
         if filled:  # a look before anything is touched
             with reading.connect() as connection:
                 version = schema.version_of(connection, name)
@@ -154,21 +155,25 @@ def _open_file(name: str, path: Path, *, create: bool) -> Results:
 
 
 def _open_server(url: URL, *, create: bool) -> Results:
-    name = url.render_as_string(hide_password=True)
-    try:
-        engine = create_engine(url, json_serializer=dumps)
-    except (ImportError, NoSuchModuleError) as error:
-        raise ResultsError(f"cannot open {name}: {error}; install the driver of this database") from None
-    with sqlite.explained(name), engine.begin() as connection:
-        if create:
-            schema.bring_up_to_date(connection, name)
+    name = postgresql.shown(url)
+    if url.drivername not in postgresql.DRIVERS:
+        raise ResultsError(f"cannot open {name}: results are kept by sqlite:/// or postgresql+psycopg://")
+    reading = postgresql.reading_engine(url)
+    writing = postgresql.writing_engine(url) if create else None
+    with explained(name):
+        if writing is None:
+            with reading.connect() as connection:
+                schema.check_readable(schema.version_of(connection, name), name)
         else:
-            schema.check_readable(schema.version_of(connection, name), name)
-    return Results(name, engine, engine if create else None)
+            with writing.begin() as connection:
+                schema.bring_up_to_date(connection, name)
+            writing.dispose()  # until a run starts, no connection is kept
+    return Results(name, reading, writing)
 
 
 def _parsed(where: str) -> URL:
     try:
         return make_url(where)
-    except ArgumentError:
-        raise ResultsError(f"{where} is neither a file nor an SQLAlchemy URL such as sqlite:///results.db") from None
+    except (ArgumentError, ValueError):  # the latter for a port that is no number
+        name = without_password(where)
+        raise ResultsError(f"{name} is neither a file nor an SQLAlchemy URL such as sqlite:///results.db") from None

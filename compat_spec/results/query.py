@@ -7,13 +7,16 @@ import sqlite3
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from itertools import chain
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Engine, inspect
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, CursorResult, Engine, inspect
+from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
 
+from compat_spec.results import postgresql
 from compat_spec.results.errors import QueryError
-from compat_spec.results.sqlite import explained
+from compat_spec.results.failures import explained
+from compat_spec.results.sqlite import code_of
 
 Answer: TypeAlias = tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]
 """The columns, and the rows as they are read."""
@@ -35,6 +38,19 @@ NOT_THE_QUERY = {
 """Errors that no other query would avoid."""
 
 
+ONLY_READ = "queries only read: write a SELECT; nothing has been changed"
+ONE_STATEMENT = "this is more than one statement: write one SELECT"
+
+# fmt: off
+WRITING = frozenset((
+    "alter", "analyze", "begin", "call", "cluster", "comment", "commit", "copy", "create", "delete", "do", "drop",
+    "grant", "insert", "lock", "merge", "refresh", "reindex", "revoke", "rollback", "savepoint", "set", "start",
+    "truncate", "update", "vacuum",
+))
+# fmt: on
+"""Words that begin a statement which PostgreSQL takes for a mistake where only a query can be."""
+
+
 @contextmanager
 def answer(engine: Engine, name: str, sql: str, params: Sequence[Any]) -> Generator[Answer]:
     """Ask the database `name`.
@@ -47,16 +63,23 @@ def answer(engine: Engine, name: str, sql: str, params: Sequence[Any]) -> Genera
         if isinstance(driver, sqlite3.Connection):
             driver.set_authorizer(_authorize)
             driver.set_progress_handler(lambda: 0, 100_000)  # Python notices Ctrl-C only when it is called
-        connection = connection.execution_options(postgresql_readonly=True, stream_results=True, no_parameters=True)
-        try:
+        else:
+            postgresql.answer_plainly(driver)
+            if not _without_comments(sql):
+                raise QueryError("the query asks for nothing: write a SELECT")
+        # of what is streamed, PostgreSQL takes one statement only, and only a query
+        connection = connection.execution_options(stream_results=True, no_parameters=True)
+        with _mistakes(connection, sql):
             result = connection.exec_driver_sql(sql, tuple(params) or None)
-        except DBAPIError as error:
-            if mistake := _mistake(connection, sql, error.orig):
-                raise QueryError(mistake) from None
-            raise
-        if not result.returns_rows:
-            raise QueryError("the query asks for nothing: write a SELECT")
-        yield tuple(result.keys()), (tuple(row) for row in result)
+            if not result.returns_rows:
+                raise QueryError("the query asks for nothing: write a SELECT")
+            first = result.fetchone()  # a server finds some mistakes only now
+        yield tuple(result.keys()), chain([] if first is None else [tuple(first)], _rest(connection, sql, result))
+
+
+def _rest(connection: Connection, sql: str, result: CursorResult[Any]) -> Iterator[tuple[Any, ...]]:
+    with _mistakes(connection, sql):
+        yield from map(tuple, result)
 
 
 def _authorize(action: int, first: str | None, *_: str | None) -> int:
@@ -65,21 +88,57 @@ def _authorize(action: int, first: str | None, *_: str | None) -> int:
     return sqlite3.SQLITE_DENY if action in REFUSED else sqlite3.SQLITE_OK
 
 
-def _mistake(connection: Connection, sql: str, error: Any) -> str | None:
+@contextmanager
+def _mistakes(connection: Connection, sql: str) -> Iterator[None]:
+    """Tell what is the query's fault from what is the database's."""
+    try:
+        yield
+    except DBAPIError as error:
+        if isinstance(error.orig, sqlite3.Error):
+            mistake = _mistake(connection, sql, error.orig)
+        else:
+            mistake = _mistake_for_server(connection, sql, error)
+        if mistake is None:
+            raise
+        raise QueryError(mistake) from None
+
+
+def _mistake(connection: Connection, sql: str, error: sqlite3.Error) -> str | None:
     """What is wrong with the query; None when it is not the query's fault."""
     text = str(error)
-    if not isinstance(error, sqlite3.Error):
-        return text
     if (unknown := re.fullmatch(r"no such (table|column): (.+)", text)) is not None:
         return f"{text}{_advice(connection, sql, *unknown.groups())}"
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    code = code_of(error) if hasattr(error, "sqlite_errorcode") else sqlite3.SQLITE_ERROR
     if code in NOT_THE_QUERY:
         return None
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_AUTH):
-        return "queries only read: write a SELECT; nothing has been changed"
+        return ONLY_READ
     if "one statement" in text:
-        return "this is more than one statement: write one SELECT"
+        return ONE_STATEMENT
     return text[:1].lower() + text[1:].rstrip(".")
+
+
+def _mistake_for_server(connection: Connection, sql: str, error: DBAPIError) -> str | None:
+    """As `_mistake`, for PostgreSQL."""
+    state, text = postgresql.state_of(error.orig), postgresql.words_of(error.orig)
+    if state == "25006" or "data-modifying statements" in text:
+        return ONLY_READ
+    if isinstance(error, OperationalError | InternalError):
+        return None
+    if "multiple commands" in text:
+        return ONE_STATEMENT
+    if state == "42601" and _without_comments(sql).partition(" ")[0].lower() in WRITING:
+        return ONLY_READ
+    if state in ("42P01", "42703") and (name := re.search(r'(?:"(.+)"|column (\S+)) does not exist', text)) is not None:
+        connection.rollback()
+        kind, unknown = "table" if state == "42P01" else "column", name[1] or name[2]
+        return f"no such {kind}: {unknown}{_advice(connection, sql, kind, unknown)}"
+    return text
+
+
+def _without_comments(sql: str) -> str:
+    """A query on one line, without the comments and semicolons around it."""
+    return " ".join(re.sub(r"--[^\n]*|/\*.*?\*/", " ", sql, flags=re.DOTALL).split()).strip("; ")
 
 
 def _advice(connection: Connection, sql: str, kind: str, unknown: str) -> str:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, NullPool, create_engine, event
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from compat_spec.results.errors import ResultsError
 from compat_spec.results.plain_json import dumps
+from compat_spec.results.same_file import insist_on_same_file
 
 BUSY_SECONDS = 30.0
 """How long to wait for another process that is writing."""
@@ -28,6 +27,7 @@ def writing_engine(path: Path) -> Engine:
     engine = create_engine(
         "sqlite://", creator=lambda: _connect(path, "rwc"), poolclass=QueuePool, json_serializer=dumps
     )
+    insist_on_same_file(engine, path)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Any) -> None:
@@ -60,25 +60,14 @@ def may_write(path: Path) -> bool:
     return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
-@contextmanager
-def explained(name: str) -> Iterator[None]:
-    """Turn a failure of the database `name` into an error that says what to do."""
-    try:
-        yield
-    except (DBAPIError, sqlite3.Error) as error:
-        if _code(error) == sqlite3.SQLITE_INTERRUPT:
-            raise KeyboardInterrupt from None
-        raise ResultsError(_explanation(name, error)) from error
+def code_of(error: sqlite3.Error) -> int:
+    """The kind of an error, as one of the constants of the module sqlite3."""
+    return getattr(error, "sqlite_errorcode", -1) & 0xFF
 
 
-def _code(error: DBAPIError | sqlite3.Error) -> int:
-    original = error.orig if isinstance(error, DBAPIError) else error
-    return getattr(original, "sqlite_errorcode", -1) & 0xFF
-
-
-def _explanation(name: str, error: DBAPIError | sqlite3.Error) -> str:
-    original = error.orig if isinstance(error, DBAPIError) else error
-    match _code(error):
+def explanation(name: str, error: sqlite3.Error) -> str:
+    """What went wrong with the database `name`, and what to do."""
+    match code_of(error):
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return f"{name} is locked: another process has been writing to it for {BUSY_SECONDS:g} s; try again later"
         case sqlite3.SQLITE_READONLY:
@@ -88,10 +77,12 @@ def _explanation(name: str, error: DBAPIError | sqlite3.Error) -> str:
         case sqlite3.SQLITE_NOTADB:
             return f"{name} is not an SQLite database; name another file with --results"
         case sqlite3.SQLITE_CORRUPT:
-            return f"{name} is damaged ({original}); move it away, and the next run makes a new one"
+            return f"{name} is damaged ({error}); move it away, and the next run makes a new one"
         case sqlite3.SQLITE_FULL:
             return f"cannot write {name}: the disk is full"
-    return f"{name}: {original}"
+        case sqlite3.SQLITE_IOERR:
+            return f"cannot read or write {name}: {error}; is its disk there, and has it room?"
+    return f"{name}: {error}"
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
@@ -112,13 +103,15 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
     In WAL mode SQLite puts two more files beside the database while it is open, and only a connection that might write
     takes them away again; hence `query_only` instead of `mode=ro`. Where they cannot be put, nobody else writes either.
     """
+    if not path.is_file():
+        raise ResultsError(f"{path} is not there any more")
     connection = _connect(path, "rw")
     try:
         connection.execute("PRAGMA query_only = ON")
         connection.execute("SELECT 1 FROM sqlite_master")
     except sqlite3.Error as error:
         connection.close()
-        read_only = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+        read_only = code_of(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
         if not read_only or path.with_name(f"{path.name}-wal").exists():
             raise
         connection = _connect(path, "ro&immutable=1")
@@ -135,7 +128,7 @@ def _patiently(action: Callable[[], Any]) -> None:
         try:
             action()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if code_of(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
         else:

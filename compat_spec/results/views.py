@@ -8,10 +8,12 @@ or, failing that, the newest that has rows: a repeated experiment is not counted
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection, select
 
+from compat_spec.results import parameter_types
+from compat_spec.results.postgresql import LOCK_SECONDS
 from compat_spec.results.tables import RunRecord
 
 QUANTITIES = ("loss", "accuracy", "answers", "perplexity")
@@ -54,21 +56,22 @@ FROM similarities s JOIN runs r ON r.run_id = s.run_id LEFT JOIN models a ON a.m
 """
 
 # A mean with a missing value (NaN) among its values is missing too: a diverged seed must not vanish from a mean.
+# The square of a very large or small number is an error in PostgreSQL, instead of infinity or 0.
 LEADERBOARD = """
 WITH per_seed AS (
     SELECT run_id, task_id, split, model_id, training_step, parameters, quantity, seed,
-        CASE WHEN count(*) = count(value) THEN avg(value) END AS value
+        CASE WHEN count(*) = count(value) THEN {mean} END AS value
     FROM scores s WHERE {current} AND block IS NULL AND quantity IN ({quantities})
     GROUP BY run_id, task_id, split, model_id, training_step, parameters, quantity, seed),
 centred AS (
-    SELECT *, avg(value) OVER (
-        PARTITION BY run_id, task_id, split, model_id, training_step, parameters, quantity) AS centre
-    FROM per_seed),
+    SELECT *, {value_minus_mean} AS distance
+    FROM per_seed
+    WINDOW point AS (PARTITION BY run_id, task_id, split, model_id, training_step, parameters, quantity)),
 points AS (
     SELECT run_id, task_id, split, model_id, training_step, parameters, quantity, count(*) AS seeds,
-        CASE WHEN count(*) = count(value) THEN avg(value) END AS mean,
+        CASE WHEN count(*) = count(value) THEN {mean} END AS mean,
         CASE WHEN count(*) = count(value) AND count(*) > 1
-            THEN sqrt(sum((value - centre) * (value - centre)) / (count(*) - 1) / count(*)) END AS se
+            THEN sqrt(sum({distance_squared}) / (count(*) - 1) / count(*)) END AS se
     FROM centred GROUP BY run_id, task_id, split, model_id, training_step, parameters, quantity),
 wide AS (
     SELECT run_id, task_id, split, model_id, training_step, parameters, max(seeds) AS seeds, {pivots}
@@ -98,16 +101,44 @@ turns AS (
         max(CASE WHEN from_the_end = 1 THEN loss END) AS last_loss
     FROM placed WHERE steps > 1 GROUP BY run_id, task_id, metric, model_id, seed)
 SELECT r.experiment, r.id AS run, t.name AS task, s.metric, m.name AS merge, m.role, s.seed,
-    s.critical_step, s.best_loss, s.last_step, s.last_loss, s.last_loss - s.best_loss AS regression
+    s.critical_step, s.best_loss, s.last_step, s.last_loss, {regression} AS regression
 FROM turns s JOIN runs r ON r.run_id = s.run_id JOIN models m ON m.model_id = s.model_id
     JOIN tasks t ON t.task_id = s.task_id
 """
 
 
-def definitions(parameters: Iterable[str], dialect: str) -> dict[str, str]:
-    """The SELECT of each view, in an order in which they can be made, when `parameters` are swept."""
+# SQLite makes NULL of what is not a number, and infinity of what is too large.
+SQLITE_NUMBERS = {
+    "mean": "avg(value)",
+    "value_minus_mean": "value - avg(value) OVER point",
+    "distance_squared": "distance * distance",
+    "regression": "s.last_loss - s.best_loss",
+}
+# PostgreSQL's avg(value) squares, too.
+POSTGRESQL_NUMBERS = {
+    "mean": "nullif(sum(value) / nullif(count(value), 0), 'NaN')",
+    "value_minus_mean": "nullif(value - sum(value) OVER point / nullif(count(value) OVER point, 0), 'NaN')",
+    "distance_squared": "CASE WHEN abs(distance) > 1e150 THEN 'Infinity' WHEN abs(distance) > 1e-150 "
+    "THEN distance * distance WHEN distance IS NOT NULL THEN 0 END",
+    "regression": "nullif(s.last_loss - s.best_loss, 'NaN')",
+}
+
+# The rounding that SQLite has and people use: PostgreSQL knows it of exact numbers only.
+ROUND = """
+CREATE OR REPLACE FUNCTION round(value double precision, digits integer) RETURNS double precision
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS 'SELECT round(value::numeric, digits)::double precision'
+"""
+
+
+def definitions(parameters: Iterable[str], types: Mapping[str, str] | None) -> dict[str, str]:
+    """The SELECT of each view, in an order in which they can be made, when `parameters` are swept.
+
+    Args:
+        types: the type of each parameter's column in PostgreSQL; None for SQLite.
+    """
+    numbers = SQLITE_NUMBERS if types is None else POSTGRESQL_NUMBERS
     columns = "".join(
-        f"{_value_of(name, dialect)} AS {_quoted(column)}, " for name, column in parameter_columns(parameters).items()
+        f"{_value_of(name, types)} AS {_quoted(column)}, " for name, column in parameter_columns(parameters).items()
     )
     every = {
         "status": "r.status, ",
@@ -136,33 +167,60 @@ def definitions(parameters: Iterable[str], dialect: str) -> dict[str, str]:
             pivots=pivots,
             parameters=columns,
             columns=", ".join(f"s.{quantity}, s.{quantity}_se" for quantity in QUANTITIES),
+            **numbers,
         ),
-        "critical_steps": CRITICAL_STEPS.format(current=CURRENT),
+        "critical_steps": CRITICAL_STEPS.format(current=CURRENT, **numbers),
     }
 
 
-def refresh(connection: Connection) -> None:
-    """Make the views for the parameters that the runs of this database sweep; leave them when they are right."""
+def refresh(connection: Connection, needed: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Make the views for the parameters that the runs of this database sweep; leave them when they are right.
+
+    Args:
+        needed: the types that the columns of parameters must have at least, in PostgreSQL.
+
+    Returns:
+        the types that they have.
+    """
     wait_for_others(connection)
     parameters = {name for names in connection.scalars(select(RunRecord.parameters)) for name in names}
-    wanted = {
-        name: f"CREATE VIEW {name} AS {body.strip()}"
-        for name, body in definitions(parameters, connection.dialect.name).items()
-    }
+    types = None
+    if connection.dialect.name == "postgresql":
+        types = parameter_types.existing(connection, parameter_columns(parameters))
+        types |= {name: parameter_types.wider(kind, types[name]) for name, kind in (needed or {}).items()}
+    wanted = {name: f"CREATE VIEW {name} AS {body.strip()}" for name, body in definitions(parameters, types).items()}
+    if not wanted.items() <= _made(connection).items():
+        _make(connection.execution_options(no_parameters=True), wanted)  # a name may have a % in it
+    return types or {}
+
+
+def _made(connection: Connection) -> dict[str, str]:
+    """The statements by which the views were made. PostgreSQL keeps its own wording, so they are comments there."""
     if connection.dialect.name == "sqlite":
-        existing = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'view'")
-        if wanted.items() <= {row.name: row.sql for row in existing}.items():
-            return
-    connection = connection.execution_options(no_parameters=True)  # a name may have a % in it
+        statements = "SELECT name, sql FROM sqlite_master WHERE type = 'view'"
+    else:
+        statements = (
+            "SELECT relname, obj_description(oid, 'pg_class') FROM pg_class "
+            "WHERE relkind = 'v' AND relnamespace = current_schema()::regnamespace"
+        )
+    return {row[0]: row[1] for row in connection.exec_driver_sql(statements)}
+
+
+def _make(connection: Connection, wanted: dict[str, str]) -> None:
     for name in reversed(wanted):
         connection.exec_driver_sql(f"DROP VIEW IF EXISTS {name}")
-    for statement in wanted.values():
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(ROUND)
+    for name, statement in wanted.items():
         connection.exec_driver_sql(statement)
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"COMMENT ON VIEW {name} IS {_literal(statement)}")
 
 
 def wait_for_others(connection: Connection) -> None:
     """Let one process at a time change tables and views. In SQLite, the transaction has the only lock already."""
     if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('compat'))")
 
 
@@ -179,9 +237,9 @@ def parameter_columns(parameters: Iterable[str]) -> dict[str, str]:
     return columns
 
 
-def _value_of(name: str, dialect: str) -> str:
-    if dialect == "postgresql":
-        return f"s.parameters ->> {_literal(name)}"
+def _value_of(name: str, types: Mapping[str, str] | None) -> str:
+    if types is not None:
+        return parameter_types.value_of(_literal(name), types[name])
     if re.search(r'["\\\x00-\x1f]', name) or not name:  # what a JSON path of SQLite cannot name
         return f"(SELECT j.value FROM json_each(s.parameters) j WHERE j.key = {_literal(name)})"
     return "json_extract(s.parameters, " + _literal(f'$."{name}"') + ")"

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select, update
 
-from compat_spec.results import views
+from compat_spec.results import parameter_types, views
+from compat_spec.results.failures import explained
 from compat_spec.results.rows import FinalStatus, RunInfo, ScoreRow, SimilarityRow, StepRow
-from compat_spec.results.sqlite import explained
 from compat_spec.results.tables import (
     Base,
     ModelRecord,
@@ -46,7 +47,7 @@ class RunWriter:
                 _insert(connection, record, [{**_columns(row), "run_id": self._run} for row in rows])
             self._models = _ids(connection, ModelRecord.name, ModelRecord.model_id, self._run)
             self._tasks = _ids(connection, TaskRecord.name, TaskRecord.task_id, self._run)
-            views.refresh(connection)
+            self._types = views.refresh(connection)
 
     def step(self, row: StepRow) -> None:
         """Record how a step went."""
@@ -70,12 +71,14 @@ class RunWriter:
 
     def scores(self, rows: Sequence[ScoreRow]) -> None:
         """Record scores. The steps that found them must be recorded already."""
+        self._widen_columns(rows)
         with self._transaction() as connection:
             steps = self._step_ids(connection, rows)
             _insert(connection, ScoreRecord, [self._score(row, steps) for row in rows])
 
     def similarities(self, rows: Sequence[SimilarityRow]) -> None:
         """Record similarities. The steps that found them must be recorded already."""
+        self._widen_columns(rows)
         with self._transaction() as connection:
             steps = self._step_ids(connection, rows)
             _insert(connection, SimilarityRecord, [self._similarity(row, steps) for row in rows])
@@ -94,6 +97,20 @@ class RunWriter:
     def _transaction(self) -> Iterator[Connection]:
         with explained(self._name), self._engine.begin() as connection:
             yield connection
+
+    def _widen_columns(self, rows: Sequence[ScoreRow] | Sequence[SimilarityRow]) -> None:
+        """Let the views of PostgreSQL show the values of swept parameters that these rows have."""
+        if not self._types:
+            return
+        needed = parameter_types.needed(row.parameters for row in rows)
+        lacking = {
+            name: kind
+            for name, kind in needed.items()
+            if name in self._types and parameter_types.wider(kind, self._types[name]) != self._types[name]
+        }
+        if lacking:
+            with self._transaction() as connection:
+                self._types = views.refresh(connection, lacking)
 
     def _step_ids(self, connection: Connection, rows: Sequence[ScoreRow] | Sequence[SimilarityRow]) -> dict[str, int]:
         if any(row.fingerprint not in self._steps for row in rows):
@@ -164,8 +181,13 @@ def _find(ids: Mapping[str, int], name: str, kind: str) -> int:
         raise ValueError(f"this run has no {kind} {name!r}: record it before what was measured of it") from None
 
 
-def _columns(row: Any, besides: Sequence[str] = ()) -> dict[str, Any]:
-    return {field.name: getattr(row, field.name) for field in fields(row) if field.name not in besides}
+def _columns(row: Any, besides: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in _names(type(row), besides)}
+
+
+@cache
+def _names(kind: Any, besides: tuple[str, ...]) -> list[str]:
+    return [field.name for field in fields(kind) if field.name not in besides]
 
 
 def _number(value: float) -> float | None:

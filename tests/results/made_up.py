@@ -6,9 +6,16 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from compat_spec.results import ModelRow, Results, RunInfo, RunWriter, ScoreRow, SimilarityRow, StepRow, TaskRow
 
 MEASURED = "f" * 64
+
+on_both = pytest.mark.parametrize(
+    "results", ["sqlite", pytest.param("postgresql", marks=pytest.mark.xdist_group("postgresql"))], indirect=True
+)
+"""For tests whose `results` are first SQLite's, then PostgreSQL's."""
 
 MODELS = (
     ModelRow(name="base", role="base", use="causal_lm"),

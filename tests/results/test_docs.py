@@ -9,12 +9,13 @@ import pytest
 from sqlalchemy import create_engine, inspect
 
 from compat_spec.results import Results
-from tests.results.made_up import record, score, similarity, start
+from tests.results.made_up import on_both, record, score, similarity, start
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 TEXT = PAGE.read_text("utf-8")
 
 
+@on_both
 @pytest.mark.parametrize("sql", re.findall(r"```sql\n(.*?)```", TEXT, re.DOTALL))
 def test_a_query_of_the_page_has_an_answer(sql: str, results: Results) -> None:
     writer = start(results, parameters=["alpha"])
@@ -27,6 +28,7 @@ def test_a_query_of_the_page_has_an_answer(sql: str, results: Results) -> None:
     assert None not in answer.rows[0]
 
 
+@on_both
 def test_the_first_command_of_the_page_works(results: Results) -> None:
     record(results, [score("average", 3.0)])
     match = re.search(r'compat query "(.*)"', TEXT)

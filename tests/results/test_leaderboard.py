@@ -11,7 +11,7 @@ from rich.console import Console
 
 from compat_spec.report.leaderboard import Estimate, closing_table, hint, standings
 from compat_spec.results import Results
-from tests.results.made_up import record, score
+from tests.results.made_up import on_both, record, score
 
 
 def printed(results: Results, run: str, width: int = 80) -> list[str]:
@@ -35,6 +35,7 @@ def test_an_estimate_agrees_with_numpy(sample: list[float]) -> None:
         assert estimate.error == pytest.approx(np.std(sample, ddof=1) / math.sqrt(len(sample)))
 
 
+@on_both
 def test_all_are_listed_best_first_with_their_spread(results: Results) -> None:
     losses = {"average": (3.0, 3.5), "blend": (2.0, 2.0), "base": (9.0, 10.0), "math": (4.0, 5.0)}
     rows = [score(model, value, seed=seed) for model, both in losses.items() for seed, value in enumerate(both)]
@@ -51,6 +52,7 @@ def test_all_are_listed_best_first_with_their_spread(results: Results) -> None:
     ]
 
 
+@on_both
 def test_a_sweep_is_one_line_with_its_best_point(results: Results) -> None:
     rows = [
         score("blend", (alpha - 0.5) ** 2 + abs(step - 40) / 100 + 2, step=step, alpha=alpha)
@@ -63,17 +65,20 @@ def test_a_sweep_is_one_line_with_its_best_point(results: Results) -> None:
     assert lines[3].split() == ["average", "merge", "3.000"]
 
 
+@on_both
 def test_a_setting_that_never_varies_is_not_shown(results: Results) -> None:
     rows = [score("blend", value, step=80, alpha=value, span=2) for value in (0.25, 0.5)]
     (standing,) = standings(results.seed_means(record(results, rows, parameters=["alpha", "span"])), "loss")
     assert standing.where() == "alpha 0.25 (best of 2)"
 
 
+@on_both
 def test_without_loss_the_greatest_accuracy_is_first(results: Results) -> None:
     rows = [score("average", 0.25, quantity="accuracy"), score("blend", 0.75, quantity="accuracy")]
     assert names(printed(results, record(results, rows))[2:]) == ["blend", "average"]
 
 
+@on_both
 def test_a_point_that_lost_a_seed_does_not_win_by_that(results: Results) -> None:
     rows = [score("blend", 1.0, seed=0, alpha=0.0)]
     rows += [score("blend", 2.0, seed=seed, alpha=0.5) for seed in (0, 1)]
@@ -81,6 +86,7 @@ def test_a_point_that_lost_a_seed_does_not_win_by_that(results: Results) -> None
     assert "2.000 ± 0.000" in lines[2]
 
 
+@on_both
 def test_a_model_that_lacks_a_seed_says_so(results: Results) -> None:
     rows = [score("average", 3.0), score("blend", 2.0), score("blend", 2.0, seed=1)]
     lines = printed(results, record(results, rows, status="failed"))
@@ -88,6 +94,7 @@ def test_a_model_that_lacks_a_seed_says_so(results: Results) -> None:
     assert "of 2 seeds" not in next(line for line in lines if line.startswith("blend"))
 
 
+@on_both
 def test_what_diverged_is_last(results: Results) -> None:
     rows = [score("average", math.nan), score("average", 1.0, seed=1), score("blend", 9.0), score("blend", 9.0, seed=1)]
     lines = printed(results, record(results, rows))
@@ -95,6 +102,7 @@ def test_what_diverged_is_last(results: Results) -> None:
     assert "not a number" in lines[3]
 
 
+@on_both
 def test_the_target_is_the_task_of_most_merges(results: Results) -> None:
     rows = [score("math", 1.0, task="math"), score("average", 1.0, task="math")]
     rows += [score("average", 3.0), score("blend", 3.0)]
@@ -104,10 +112,12 @@ def test_the_target_is_the_task_of_most_merges(results: Results) -> None:
     assert [line.split()[1] for line in both if line.startswith("On ")] == ["math", "program"]
 
 
+@on_both
 def test_a_run_without_scores_says_so(results: Results) -> None:
     assert "No scores" in printed(results, record(results, []))[0]
 
 
+@on_both
 def test_it_fits_eighty_columns(results: Results) -> None:
     rows = [
         score("blend", 100.0 + seed, seed=seed, quantity=quantity, alpha=alpha, step=80)
@@ -121,6 +131,7 @@ def test_it_fits_eighty_columns(results: Results) -> None:
     assert "…" not in "".join(lines)
 
 
+@on_both
 def test_the_hint_is_a_query_that_works(results: Results) -> None:
     record(
         results, [score("average", 3.0), score("average", 2.0, alpha=0.5), score("blend", 2.5)], parameters=["alpha"]

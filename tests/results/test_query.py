@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from compat_spec.results import QueryError, Results, Table, open_results
-from tests.results.made_up import record, score
+from tests.results.made_up import on_both, record, score
 
 REFUSED = [
     "INSERT INTO runs (id) VALUES ('x')",
@@ -79,6 +79,7 @@ def test_parameters_are_bound(results: Results) -> None:
         results.query("SELECT ?")
 
 
+@on_both
 def test_an_answer_can_be_cut_and_streamed(results: Results) -> None:
     record(results, [score("average", float(seed), seed=seed) for seed in range(9)])
     assert results.query("SELECT value FROM loss ORDER BY value", limit=2).rows == [(0.0,), (1.0,)]
@@ -88,6 +89,7 @@ def test_an_answer_can_be_cut_and_streamed(results: Results) -> None:
         assert next(rows) == (1,)
 
 
+@on_both
 def test_a_wrong_name_brings_the_nearest_and_all_others(results: Results) -> None:
     with pytest.raises(QueryError) as mistake:
         results.query("SELECT * FROM los")
@@ -119,6 +121,7 @@ def test_what_is_wrong_with_a_query_is_said(sql: str, message: str, results: Res
         results.query(sql)
 
 
+@on_both
 def test_a_long_query_can_be_stopped(results: Results) -> None:
     endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)

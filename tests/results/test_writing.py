@@ -16,9 +16,10 @@ import pytest
 
 from compat_spec.results import ResultsError, StepRow, open_results
 from compat_spec.results.database import Results
-from tests.results.made_up import MEASURED, MODELS, TASKS, record, score, similarity, start
+from tests.results.made_up import MEASURED, MODELS, TASKS, on_both, record, score, similarity, start
 
 
+@on_both
 def test_what_is_known_of_a_run_comes_back(results: Results) -> None:
     before = datetime.now(UTC)
     writer = start(results, parameters=["span", "alpha"])
@@ -36,6 +37,7 @@ def test_what_is_known_of_a_run_comes_back(results: Results) -> None:
     assert results.tasks(run.id) == list(TASKS)
 
 
+@on_both
 def test_steps_come_back_in_order_with_times_in_utc(results: Results) -> None:
     writer = start(results)
     noon = datetime(2026, 5, 1, 12, tzinfo=timezone(timedelta(hours=2)))
@@ -78,6 +80,7 @@ def test_a_finished_run_leaves_one_whole_file(results: Results, tmp_path: Path) 
     assert [entry.name for entry in tmp_path.iterdir()] == ["results.db"]
 
 
+@on_both
 def test_nothing_is_written_of_a_call_that_fails(results: Results) -> None:
     writer = start(results)
     for wrong in (score("avrage", 1.0), score("average", 1.0, task="maths"), score("average", 1.0, fingerprint="0")):
@@ -86,16 +89,19 @@ def test_nothing_is_written_of_a_call_that_fails(results: Results) -> None:
     assert results.query("SELECT count(*) FROM scores").rows == [(0,)]
 
 
+@on_both
 def test_numbers_that_are_none(results: Results) -> None:
     record(results, [score("average", math.nan), score("average", math.inf, seed=1), score("average", -0.0, seed=2)])
     assert results.query("SELECT seed, value FROM loss ORDER BY seed").rows == [(0, None), (1, math.inf), (2, -0.0)]
 
 
+@on_both
 def test_swept_values_that_json_lacks_do_not_break_the_views(results: Results) -> None:
     record(results, [score("blend", 1.0, alpha=math.inf), score("blend", 2.0, alpha=Path("x"))], parameters=["alpha"])
     assert results.query("SELECT alpha FROM loss ORDER BY value").rows == [("inf",), ("x",)]
 
 
+@on_both
 def test_the_order_of_parameters_does_not_make_another_point(results: Results) -> None:
     rows = [score("blend", 1.0, alpha=0, span=1), score("blend", 3.0, seed=1, span=1, alpha=0)]
     record(results, rows, parameters=["alpha", "span"])
@@ -128,6 +134,7 @@ def test_a_killed_run_keeps_its_rows_and_is_known_to_have_died(tmp_path: Path) -
     assert results.run(done.stdout.strip()).seconds is None
 
 
+@on_both
 def test_a_run_on_another_machine_is_believed(results: Results) -> None:
     assert results.run(start(results).id).status == "running"
     elsewhere = start(results, host="elsewhere")
@@ -135,6 +142,7 @@ def test_a_run_on_another_machine_is_believed(results: Results) -> None:
     assert results.run(elsewhere.id).status == "running"
 
 
+@on_both
 def test_runs_are_found_by_id_by_experiment_and_as_the_last(results: Results) -> None:
     with pytest.raises(ResultsError, match="no runs yet"):
         results.run("last")
@@ -156,6 +164,7 @@ def test_a_beginning_that_several_ids_share_is_refused(results: Results) -> None
         results.run(digit)
 
 
+@on_both
 def test_many_rows_are_written_and_read_in_a_moment(results: Results) -> None:
     rows = [score("blend", 1.0, seed=seed, step=step, alpha=seed / 7) for seed in range(100) for step in range(100)]
     record(results, rows, parameters=["alpha"])
