@@ -63,7 +63,8 @@ def run(
     from compat_spec.store import Store
 
     where = _executor(executor, workers)
-    resolve_devices(devices)  # a device that is not there shows before the plan is made and the database
+    if devices != "auto":
+        resolve_devices(devices)  # a device that is not there shows before the plan is made and the database
     planned = make_plan(loaded)
     database = open_results(results, create=True)
     console = Console()

@@ -111,7 +111,7 @@ class PlainDisplay:
         match event:
             case events.RunStarted(total, reused, device, _):
                 self._total = total - reused
-                self._line(f"{_kept(total, reused)}, on {device}")
+                self._line(_kept(total, reused) + (f", on {device}" if reused < total else ""))
             case events.StepStarted(step):
                 self._labels[step.fingerprint] = step.label
                 self._last_line[step.fingerprint] = time.monotonic()

@@ -182,11 +182,12 @@ def _find(ids: Mapping[str, int], name: str, kind: str) -> int:
 
 
 def _columns(row: Any, besides: tuple[str, ...] = ()) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in _names(type(row), besides)}
+    kind: type = type(row)
+    return {name: getattr(row, name) for name in _names(kind, besides)}
 
 
 @cache
-def _names(kind: Any, besides: tuple[str, ...]) -> list[str]:
+def _names(kind: type, besides: tuple[str, ...]) -> list[str]:
     return [field.name for field in fields(kind) if field.name not in besides]
 
 

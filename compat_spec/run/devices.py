@@ -16,9 +16,9 @@ def resolve_devices(wanted: str) -> list[str]:
     Raises:
         UsageError: one is not a device, or this machine has none such.
     """
-    import torch
-
     if wanted == "auto":
+        import torch
+
         if torch.cuda.is_available():
             return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
         return ["mps" if torch.backends.mps.is_available() else "cpu"]
@@ -26,11 +26,13 @@ def resolve_devices(wanted: str) -> list[str]:
 
 
 def _resolve(wanted: str) -> str:
-    import torch
-
     match = re.fullmatch(r"(cpu|mps|cuda)(?::(\d+))?", wanted)
     if match is None or (match[2] and match[1] != "cuda"):
         raise UsageError(f"--device {wanted}: not a device; use auto, cpu, cuda, cuda:1 or mps")
+    if match[1] == "cpu":
+        return "cpu"
+    import torch
+
     if match[1] == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         index = int(match[2] or 0)
@@ -43,8 +45,11 @@ def _resolve(wanted: str) -> str:
 
 
 def names_of(devices: Sequence[str]) -> str:
-    """Devices in words for the results: `cuda:0 (NVIDIA H100), cuda:1 (NVIDIA H100)`, `cpu (2 threads)`."""
-    return ", ".join(map(_name, devices))
+    """Devices in words for the results: `cuda:0 (NVIDIA H100), cuda:1 (NVIDIA H100)`, `cpu (2 threads)`.
+
+    Without any, where nothing is computed, `no device`.
+    """
+    return ", ".join(map(_name, devices)) or "no device"
 
 
 def _name(device: str) -> str:

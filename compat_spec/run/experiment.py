@@ -93,11 +93,10 @@ def run_plan(
         CompatError: the store or the results cannot be written. What is done stays done.
         KeyboardInterrupt: Ctrl-C came a second time. Nothing waits for the steps that were running.
     """
-    found = resolve_devices(devices)
     events: SimpleQueue[Event] = SimpleQueue()
     with store.in_use(plan.steps), stop_signal(told=lambda: events.put(Stopping())) as stop:
-        running = _Run(plan, store, executor, found, listener or _nobody, events, stop)
-        with _recorded(results, _info(plan, found, executor, command), running) as writer:
+        running = _Run(plan, store, executor, devices, listener or _nobody, events, stop)
+        with _recorded(results, _info(plan, running.devices, executor, command), running) as writer:
             running.go(writer, checkpoint_every, retries)
     return running.summary(writer.id)
 
@@ -110,18 +109,21 @@ class _Run:
         plan: Plan,
         store: Store,
         executor: Executor,
-        devices: Sequence[str],
+        devices: str,
         listener: Listener,
         events: SimpleQueue[Event],
         stop: Flag,
     ) -> None:
-        self.plan, self.store, self.executor, self.devices = plan, store, executor, devices
+        self.plan, self.store, self.executor = plan, store, executor
         self.listener, self.events, self.stop = listener, events, stop
         self.started = time.monotonic()
         self._set_broken_aside()
         self.needed = needed_steps(plan, store)
         needed = set(self.needed)
         self.found = [step for step in plan.steps if step not in needed and store.has(step)]
+        # where nothing is to be computed, there is no need to ask torch for its devices, which takes seconds
+        checked = resolve_devices(devices) if self.needed or devices != "auto" else []
+        self.devices = checked if self.needed else []
         self.ended: list[Outcome] = []
 
     def _set_broken_aside(self) -> None:
@@ -141,6 +143,8 @@ class _Run:
             self.store.touch(fingerprint)
         recorder = Recorder(self.plan, self.store, writer)
         recorder.found(self.found)
+        if not self.needed:
+            return
         self.executor.open(StepRunner(self.store.root, checkpoint_every), self.devices, _Link(self.events, self.stop))
         try:
             self._schedule(recorder, retries)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from compat_spec.components import Example, ModelMetric, PairMetric, Score, Task
+from compat_spec.components import Example, ModelMetric, PairMetric, Task
 from compat_spec.nn.data import EncodedSplit
 from compat_spec.nn.evaluation import TokenScores, token_scores
 from compat_spec.nn.features import features
@@ -20,10 +20,8 @@ from compat_spec.nn.windows import LONGEST_CONTEXT
 from compat_spec.plan import ComponentCall, Step
 from compat_spec.run.calls import component_of
 from compat_spec.run.examples import read_examples, read_tokens
+from compat_spec.run.measured import SCORES, SIMILARITY
 from compat_spec.run.workspace import Workspace
-
-SCORES = "scores.json"
-SIMILARITY = "similarity.json"
 
 
 class StepEvaluation:
@@ -76,12 +74,6 @@ def measure(step: Step, workspace: Workspace, device: str, folder: Path) -> dict
     return {}
 
 
-def read_scores(folder: Path) -> tuple[str, list[Score]]:
-    """The split, and the scores on it."""
-    data = json.loads((folder / SCORES).read_text("utf-8"))
-    return data["split"], [Score(**row) for row in data["scores"]]
-
-
 def compare(step: Step, workspace: Workspace, device: str, folder: Path) -> dict[str, Any]:
     """Compare the features of two networks, layer by layer: `similarity.json`."""
     metric = component_of(step.component, PairMetric)
@@ -118,9 +110,3 @@ def compare(step: Step, workspace: Workspace, device: str, folder: Path) -> dict
     ]
     (folder / SIMILARITY).write_text(json.dumps({"split": metric.split, "n": len(left[0]), "pairs": pairs}), "utf-8")
     return {}
-
-
-def read_similarity(folder: Path) -> dict[str, Any]:
-    """`{"split", "n", "pairs": [{"layer_a", "layer_b", "value"}]}`."""
-    data: dict[str, Any] = json.loads((folder / SIMILARITY).read_text("utf-8"))
-    return data

@@ -9,7 +9,7 @@ from typing import Any, cast
 from compat_spec.plan import Plan, Step, StepKind
 from compat_spec.results import RunWriter, ScoreRow, SimilarityRow, StepRow
 from compat_spec.results.rows import StepStatus
-from compat_spec.run.measuring import read_scores, read_similarity
+from compat_spec.run.measured import read_scores, read_similarity
 from compat_spec.run.scheduler import Outcome
 from compat_spec.store import Store
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from threading import Event as Flag
@@ -64,7 +65,10 @@ class Local(Executor):
         if self._inline:
             self._inline.close()
         for worker in self._workers:
-            worker.close(PATIENCE)
+            worker.say_close()
+        deadline = time.monotonic() + PATIENCE
+        for worker in self._workers:
+            worker.close(deadline - time.monotonic())
         self._workers = []
 
     def _worker(self, device: str) -> Worker:

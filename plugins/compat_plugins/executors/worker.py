@@ -71,10 +71,13 @@ class Worker:
         """Tell the running job to end where nothing is lost."""
         self._say("stop")
 
-    def close(self, patience: float) -> None:
-        """Let the process end; kill it when it has not after `patience` seconds."""
+    def say_close(self) -> None:
+        """Tell the process to end."""
         self._say("close")
-        self._listener.join(patience)
+
+    def close(self, patience: float) -> None:
+        """Wait for the process, which has been told to end; kill it when it has not after `patience` seconds."""
+        self._listener.join(max(0.0, patience))
         if self._listener.is_alive():
             self._process.kill()
             self._listener.join()
