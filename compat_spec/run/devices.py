@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 
@@ -50,6 +51,20 @@ def names_of(devices: Sequence[str]) -> str:
     Without any, where nothing is computed, `no device`.
     """
     return ", ".join(map(_name, devices)) or "no device"
+
+
+def make_repeatable(device: str) -> None:
+    """Let this process compute the same step to the same numbers each time, where PyTorch has a way to.
+
+    On a CPU it does so by itself; on a CUDA GPU by slower algorithms for what adds up in no fixed order.
+    """
+    if not device.startswith("cuda"):
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+    import torch
+
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it has not written
 
 
 def _name(device: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from compat_spec.components import Job, JobReport, Link
 from compat_spec.plan import Step
+from compat_spec.run.devices import make_repeatable
 from compat_spec.store import Store
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class StepRunner:
         from compat_spec.run.workspace import Workspace
 
         if self._workspace is None:
+            make_repeatable(device)
             self._workspace = Workspace(Store(self._store), link, self._checkpoint_every)
         self._workspace.link = link
         return run_step(Step.from_data(job.payload), self._workspace, device)
