@@ -25,9 +25,9 @@ def ls(
     steps: Annotated[bool, typer.Option("--steps", help="List every artifact.")] = False,
 ) -> None:
     """Show what the store holds: how many artifacts of each kind, and how large they are."""
-    from compat_spec.store import Manifest, Store
+    from compat_spec.store import Manifest, open_store
 
-    opened = Store(store)
+    opened = open_store(store)
     found = opened.manifests().values()
     manifests = [manifest for manifest in found if manifest is not None]
     console = Console(highlight=False, markup=False)
@@ -60,9 +60,9 @@ def verify(
     remove: Annotated[bool, typer.Option("--remove", help="Remove what is broken, to be made again.")] = False,
 ) -> None:
     """Compare every file of the store with its checksum. Exit status 1 when something is wrong."""
-    from compat_spec.store import Store
+    from compat_spec.store import open_store
 
-    opened = Store(store)
+    opened = open_store(store)
     broken = 0
     count = 0
     for fingerprint in opened:
@@ -92,13 +92,13 @@ def gc(
 ) -> None:
     """Remove artifacts that have not been used for a while, and what killed runs left behind."""
     from compat_spec.errors import CompatError, UsageError
-    from compat_spec.store import Store
+    from compat_spec.store import open_store
 
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([mhdw])", older_than)
     if match is None:
         raise UsageError(f"--older-than {older_than}: not a time; write 12h, 30d or 4w")
     limit = time.time() - float(match[1]) * SECONDS[match[2]]
-    opened = Store(store)
+    opened = open_store(store)
     if opened.others_use_it():
         raise CompatError(f"a run is using the store {store}; clear it when the run has ended")
     old = opened.unused_since(limit)

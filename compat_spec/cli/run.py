@@ -60,17 +60,18 @@ def run(
     from compat_spec.report.leaderboard import closing_table, hint
     from compat_spec.results import open_results
     from compat_spec.run import resolve_devices, run_plan
-    from compat_spec.store import Store
+    from compat_spec.store import open_store
 
     where = _executor(executor, workers)
     resolve_devices(devices)  # a device that is not there shows before the plan is made and the database
     planned = make_plan(loaded)
+    opened = open_store(store)
     database = open_results(results, create=True)
     console = Console()
     with display(console, quiet=quiet) as listener:
         summary = run_plan(
             planned,
-            Store(store),
+            opened,
             database,
             where,
             devices=devices,

@@ -141,7 +141,7 @@ class _Run:
             self.store.touch(fingerprint)
         recorder = Recorder(self.plan, self.store, writer)
         recorder.found(self.found)
-        self.executor.open(StepRunner(self.store.root, checkpoint_every), self.devices, _Link(self.events, self.stop))
+        self.executor.open(StepRunner(self.store, checkpoint_every), self.devices, _Link(self.events, self.stop))
         try:
             self._schedule(recorder, retries)
         except Exception:

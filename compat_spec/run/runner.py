@@ -35,17 +35,21 @@ WORK: Mapping[StepKind, Work] = {
 class StepRunner:
     """The `JobRunner` of a store. A copy in another process has a workspace of its own there."""
 
-    def __init__(self, store: Path, checkpoint_every: float) -> None:
+    def __init__(self, store: Store, checkpoint_every: float) -> None:
         self._store = store
         self._checkpoint_every = checkpoint_every
         self._workspace: Workspace | None = None
 
-    def __reduce__(self) -> tuple[type[StepRunner], tuple[Path, float]]:
+    def __reduce__(self) -> tuple[type[StepRunner], tuple[Store, float]]:
         return StepRunner, (self._store, self._checkpoint_every)
+
+    @property
+    def anywhere(self) -> bool:
+        return self._store.anywhere
 
     def __call__(self, job: Job, device: str, link: Link) -> JobReport:
         if self._workspace is None:
-            self._workspace = Workspace(Store(self._store), link, self._checkpoint_every)
+            self._workspace = Workspace(self._store, link, self._checkpoint_every)
         self._workspace.link = link
         return self._run(Step.from_data(job.payload), self._workspace, device)
 
