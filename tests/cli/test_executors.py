@@ -12,8 +12,10 @@ NONE = {"workers": None, "address": None}
 
 
 def test_parameters_are_those_of_the_executor() -> None:
-    assert make_executor("local", NONE, []) == Local()
-    assert make_executor("local", NONE, ["workers=3"]) == make_executor("local", {"workers": 3}, []) == Local(workers=3)
+    for pairs, options, workers in (([], NONE, None), (["workers=3"], NONE, 3), ([], {"workers": 3}, 3)):
+        executor = make_executor("local", options, pairs)
+        assert isinstance(executor, Local)
+        assert executor.workers == workers
 
 
 @pytest.mark.parametrize(
