@@ -42,9 +42,9 @@ class Reply:
 class StepActor:
     """Runs jobs one at a time, and keeps the networks that they open.
 
-    The driver asks a running job how far it is, and says in the same call whether to stop: `talk` has a thread of its own
-    for that, by a concurrency group. The other way round, an actor that jobs report to, would be one more process that
-    can die, and all jobs would have to ask it.
+    The driver asks a running job how far it is, and says in the same call whether to stop: `talk` has a thread of its
+    own for that, by a concurrency group. The other way round, an actor that jobs report to, would be one more process
+    that can die, and all jobs would have to ask it.
 
     Args:
         runner: a pickled `JobRunner`: what it imports reads the environment, which is set first.

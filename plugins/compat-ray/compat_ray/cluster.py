@@ -85,10 +85,8 @@ class Cluster:
 
 def words_of(resources: Mapping[str, float]) -> str:
     """`2 CPUs, 1 GPU, 8.0 GB of memory`."""
-    words = []
-    for name in ("CPU", "GPU"):
-        if amount := resources.get(name):
-            words.append(f"{amount:g} {name}{'' if amount == 1 else 's'}")
+    amounts = ((name, resources.get(name)) for name in ("CPU", "GPU"))
+    words = [f"{amount:g} {name}{'' if amount == 1 else 's'}" for name, amount in amounts if amount]
     if memory := resources.get("memory"):
         words.append(f"{memory / 1e9:.1f} GB of memory")
     return ", ".join(words)
@@ -105,7 +103,7 @@ def _check(address: str | None) -> None:
     assert address is not None
     host, separator, port = address.rpartition(":")
     if "://" in address or not (separator and host and port.isdecimal()):
-        raise UsageError(f"--address {address}: write auto, local, or host:port of the head node, such as 10.0.0.1:6379")
+        raise UsageError(f"--address {address}: write auto, local, or host:port of the head, such as 10.0.0.1:6379")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=REACH).close()
     except (OSError, OverflowError) as error:

@@ -6,14 +6,15 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
+import ray
 from ray.exceptions import RayError, RayTaskError
 
-import ray
 from compat_ray.actor import Place, Progress, Reply
 from compat_spec.components import Job, JobReport, Link
 from compat_spec.errors import CompatError, WorkerLost
@@ -130,10 +131,8 @@ class Crew:
     def _listen(self) -> None:
         asked = time.monotonic()
         while not self._closed.is_set():
-            try:
+            with suppress(Empty):
                 self._heard.get(timeout=TALK_EVERY)()
-            except Empty:
-                pass
             if time.monotonic() - asked >= TALK_EVERY:
                 asked = time.monotonic()
                 self._talk()
@@ -200,9 +199,7 @@ class Crew:
             if self._fatal is None:
                 self._hire()
 
-    def _finish(
-        self, worker: Worker, report: JobReport | None = None, error: BaseException | None = None
-    ) -> None:
+    def _finish(self, worker: Worker, report: JobReport | None = None, error: BaseException | None = None) -> None:
         with self._lock:
             future, job = worker.future, worker.job
             worker.future = worker.job = None

@@ -35,8 +35,8 @@ class Ray(Executor):
 
     address: str | None = Field(
         default=None,
-        description="Where the cluster is: host:port of its head node, `auto` for one that runs here, `local` for a new "
-        "one on this machine. By default one that runs here, or else a new one.",
+        description="Where the cluster is: host:port of its head node, `auto` for one that runs here, `local` for a "
+        "new one on this machine. By default one that runs here, or else a new one.",
     )
     workers: int | None = Field(
         default=None, ge=1, description="How many workers; by default as many as the nodes have room for."
@@ -90,6 +90,7 @@ class Ray(Executor):
 
     def _hire(self, cluster: Cluster, runner: JobRunner, link: Link) -> Crew:
         import ray
+
         from compat_ray.actor import StepActor
         from compat_ray.cluster import words_of
         from compat_ray.crew import Crew
@@ -99,8 +100,8 @@ class Ray(Executor):
         count = self.workers or cluster.room(need)
         if not count:
             raise CompatError(
-                f"no node of the Ray cluster has room for a worker with {words_of(need)}: they have {cluster.in_words()}; "
-                "ask for less with --with cpus=…, gpus=… or memory=…"
+                f"no node of the Ray cluster has room for a worker with {words_of(need)}: they have "
+                f"{cluster.in_words()}; ask for less with --with cpus=…, gpus=… or memory=…"
             )
         if not runner.anywhere:
             _refuse(cluster.elsewhere(need))
@@ -111,18 +112,14 @@ class Ray(Executor):
                 _refuse([place.address])
             if place.version != ours:
                 raise CompatError(
-                    f"the node {place.address} of the Ray cluster has compat-spec {place.version}, and this one has {ours}"
+                    f"the node {place.address} of the Ray cluster has compat-spec {place.version}, this one has {ours}"
                 )
 
         # it dies for good: who replaces it is the crew, and who tries a step again is the scheduler
         options: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0, "scheduling_strategy": "SPREAD"}
-        actor = ray.remote(
-            num_cpus=self.cpus,
-            num_gpus=gpus,
-            memory=int(self.memory) if self.memory else None,
-            concurrency_groups={"talk": 1},
-            **options,
-        )(StepActor)
+        options |= {"num_cpus": self.cpus, "num_gpus": gpus, "memory": int(self.memory) if self.memory else None}
+        remote: Any = ray.remote  # its types know nothing of concurrency groups
+        actor = remote(concurrency_groups={"talk": 1}, **options)(StepActor)
         carried, threads = pickle.dumps(runner), max(1, int(self.cpus))
         return Crew(lambda: actor.remote(carried, threads), count, link, suits, self.wait)
 
