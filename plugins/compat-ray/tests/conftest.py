@@ -15,6 +15,7 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"  # as tests/conftest.py does, and for the nodes, too
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["RAY_worker_niceness"] = "0"  # by default workers give way to everything else that runs
 
 try:
     import ray
