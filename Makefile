@@ -29,8 +29,8 @@ findings: .venv/test
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
-.venv/test: .venv/demo
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+.venv/test: .venv/demo plugins/compat-ray/pyproject.toml
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]" --editable plugins/compat-ray
 	touch $@
 
 clean:

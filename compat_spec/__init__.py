@@ -13,9 +13,20 @@ if TYPE_CHECKING:
     from compat_spec.results import Results, open_results
     from compat_spec.run import RunSummary, run_plan
     from compat_spec.spec import Spec, load
-    from compat_spec.store import Store
+    from compat_spec.store import Store, open_store
 
-__all__ = ["Plan", "Results", "RunSummary", "Spec", "Store", "load", "make_plan", "open_results", "run_plan"]
+__all__ = [
+    "Plan",
+    "Results",
+    "RunSummary",
+    "Spec",
+    "Store",
+    "load",
+    "make_plan",
+    "open_results",
+    "open_store",
+    "run_plan",
+]
 
 _HOMES = {
     "Plan": "plan",
@@ -27,6 +38,7 @@ _HOMES = {
     "Spec": "spec",
     "load": "spec",
     "Store": "store",
+    "open_store": "store",
 }
 
 

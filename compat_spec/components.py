@@ -382,6 +382,10 @@ class JobRunner(Protocol):
     It can be pickled; each process that gets it keeps its own networks in memory, for one job at a time.
     """
 
+    @property
+    def anywhere(self) -> bool:
+        """Whether it runs on any machine; otherwise its store is a folder of this one."""
+
     def __call__(self, job: Job, device: str, link: Link) -> JobReport: ...
 
 

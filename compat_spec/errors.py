@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import traceback
+
 
 class CompatError(Exception):
     """Something that the user can mend. The command line prints the message, without a traceback."""
@@ -25,3 +28,15 @@ class InterruptedRun(CompatError):  # noqa: N818
     """The run was told to stop, and everything done so far is safe."""
 
     exit_status = 130
+
+
+def portable(error: BaseException) -> BaseException:
+    """The error as something that can cross to another process, with its traceback as a note."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    error.add_note(text)
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error

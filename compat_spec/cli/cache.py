@@ -7,7 +7,6 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,9 +28,9 @@ def ls(
     steps: Annotated[bool, typer.Option("--steps", help="List every artifact.")] = False,
 ) -> None:
     """Show what the store holds: how many artifacts of each kind, and how large they are."""
-    from compat_spec.store import Manifest, Store
+    from compat_spec.store import Manifest, open_store
 
-    opened = Store(store)
+    opened = open_store(store)
     found = opened.manifests().values()
     manifests = [manifest for manifest in found if manifest is not None]
     console = Console(highlight=False, markup=False)
@@ -65,12 +64,12 @@ def du(store: StoreFolder = DEFAULT_STORE, results: ResultsUrl = DEFAULT_RESULTS
     """
     from compat_spec.errors import CompatError
     from compat_spec.results import open_results
-    from compat_spec.store import Store
+    from compat_spec.store import open_store
 
-    opened = Store(store)
+    opened = open_store(store)
     console = Console(highlight=False, markup=False)
     parts = _table("what", "size")
-    sizes = {what: bytes_below(opened.root / folder) for what, folder in PARTS.items()}
+    sizes = opened.space()
     for what, size in [*sizes.items(), ("all", sum(sizes.values()))]:
         parts.add_row(what, size_in_words(size))
     console.print(parts)
@@ -95,19 +94,6 @@ def du(store: StoreFolder = DEFAULT_STORE, results: ResultsUrl = DEFAULT_RESULTS
     console.print(table)
 
 
-PARTS = {
-    "artifacts": "artifacts",
-    "unfinished trainings": "work",
-    "found broken": "broken",
-    "half-written": "aside",
-}
-
-
-def bytes_below(folder: Path) -> int:
-    """Of all files in a folder and its folders."""
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
-
-
 def _table(*columns: str, left: int = 1) -> Table:
     """Whose first `left` columns are words, and the others numbers."""
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -122,9 +108,9 @@ def verify(
     remove: Annotated[bool, typer.Option("--remove", help="Remove what is broken, to be made again.")] = False,
 ) -> None:
     """Compare every file of the store with its checksum. Exit status 1 when something is wrong."""
-    from compat_spec.store import Store
+    from compat_spec.store import open_store
 
-    opened = Store(store)
+    opened = open_store(store)
     broken = 0
     count = 0
     for fingerprint in opened:
@@ -162,13 +148,13 @@ def gc(
     What a run needs that is under way is kept.
     """
     from compat_spec.errors import UsageError
-    from compat_spec.store import Store
+    from compat_spec.store import open_store
 
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([mhdw])", older_than)
     if match is None:
         raise UsageError(f"--older-than {older_than}: not a time; write 12h, 30d or 4w")
     limit = time.time() - float(match[1]) * SECONDS[match[2]]
-    opened = Store(store)
+    opened = open_store(store)
     keep = _steps_of_runs(results, keep_run or ())
     with nullcontext() if dry_run else opened.clearing():
         needed = opened.needed_by_users()

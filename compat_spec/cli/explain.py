@@ -44,10 +44,10 @@ def explain(
     from compat_spec.plan import make_plan
     from compat_spec.plan.explain import explain as explained
     from compat_spec.spec import load
-    from compat_spec.store import Store
+    from compat_spec.store import open_store
 
     planned = make_plan(load(spec or _last_spec(results), set_ or ()))
-    opened = Store(store)
+    opened = open_store(store)
     for index, found in enumerate(_steps(planned, step)):
         if index:
             typer.echo()

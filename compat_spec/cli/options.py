@@ -17,10 +17,15 @@ Overrides: TypeAlias = Annotated[
 ]
 
 StoreFolder: TypeAlias = Annotated[
-    Path,
-    typer.Option("--store", envvar="COMPAT_STORE", help="The folder of artifacts; specs and users may share one."),
+    str,
+    typer.Option(
+        "--store",
+        metavar="FOLDER|URL",
+        envvar="COMPAT_STORE",
+        help="The folder of artifacts, or a URL such as s3://bucket/folder; specs, users and machines may share one.",
+    ),
 ]
-DEFAULT_STORE = Path(".compat")
+DEFAULT_STORE = ".compat"
 
 ResultsUrl: TypeAlias = Annotated[
     str,

@@ -28,10 +28,10 @@ def plan(
     from compat_spec.plan import Step, make_plan
     from compat_spec.plan.needed import needed_steps
     from compat_spec.spec import load
-    from compat_spec.store import Store
+    from compat_spec.store import open_store
 
     planned = make_plan(load(spec, set_ or ()))
-    opened = Store(store)
+    opened = open_store(store)
     needed = set(needed_steps(planned, opened))
     console = Console(highlight=False, markup=False)
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from compat_spec.cli.executors import make_executor
 from compat_spec.cli.options import DEFAULT_RESULTS, DEFAULT_STORE, Overrides, ResultsUrl, SpecPath, StoreFolder
 from compat_spec.cli.terminal import display
 from compat_spec.cli.words import counted, time_in_words
 
 if TYPE_CHECKING:
-    from compat_spec.components import Executor
     from compat_spec.run import RunSummary
 
 
@@ -33,6 +33,17 @@ def run(
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Processes that run steps at once: by default one per GPU, and one on a CPU."),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Where the cluster is, for an executor that has one: host:port, or auto.")
+    ] = None,
+    with_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="NAME=VALUE",
+            help="A parameter of the executor, see compat plugins show: --with gpus=1. May be repeated.",
+        ),
     ] = None,
     retries: Annotated[
         int, typer.Option(min=0, help="How often a step is tried again when the process that ran it was lost.")
@@ -60,18 +71,19 @@ def run(
     from compat_spec.report.leaderboard import closing_table, hint
     from compat_spec.results import open_results, without_password
     from compat_spec.run import resolve_devices, run_plan
-    from compat_spec.store import Store
+    from compat_spec.store import open_store
 
-    where = _executor(executor, workers)
+    where = make_executor(executor, {"workers": workers, "address": address}, with_ or ())
     if devices != "auto":
         resolve_devices(devices)  # a device that is not there shows before the plan is made and the database
     planned = make_plan(loaded)
+    opened = open_store(store)
     database = open_results(results, create=True)
     console = Console()
     with display(console, quiet=quiet) as listener:
         summary = run_plan(
             planned,
-            Store(store),
+            opened,
             database,
             where,
             devices=devices,
@@ -89,19 +101,6 @@ def run(
             console.print(closing_table(database, summary.run_id))
             console.print(hint(without_password(results)), markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(summary.exit_status)
-
-
-def _executor(name: str, workers: int | None) -> Executor:
-    from compat_spec import registry
-    from compat_spec.components import Executor
-    from compat_spec.errors import UsageError
-
-    found = registry.component(Executor.namespace, name)
-    if workers is not None and "workers" not in found.model_fields:
-        raise UsageError(f"--workers: the executor {name} has no number of workers to choose")
-    executor = found.model_validate({} if workers is None else {"workers": workers})
-    assert isinstance(executor, Executor)
-    return executor
 
 
 def _closing_words(summary: RunSummary) -> str:

@@ -145,7 +145,7 @@ class _Run:
         recorder.found(self.found)
         if not self.needed:
             return
-        self.executor.open(StepRunner(self.store.root, checkpoint_every), self.devices, _Link(self.events, self.stop))
+        self.executor.open(StepRunner(self.store, checkpoint_every), self.devices, _Link(self.events, self.stop))
         try:
             self._schedule(recorder, retries)
         except Exception:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compat_spec.components import Job, JobReport, Link
@@ -20,18 +19,22 @@ class StepRunner:
     The imports of what computes take seconds. The process of the scheduler, which only hands it on, does without.
     """
 
-    def __init__(self, store: Path, checkpoint_every: float) -> None:
+    def __init__(self, store: Store, checkpoint_every: float) -> None:
         self._store = store
         self._checkpoint_every = checkpoint_every
         self._workspace: Workspace | None = None
 
-    def __setstate__(self, state: tuple[Path, float]) -> None:
+    def __setstate__(self, state: tuple[Store, float]) -> None:
         self._store, self._checkpoint_every = state
         self._workspace = None
         import compat_spec.run.work  # noqa: F401  (a process that receives it will compute: it gets ready meanwhile)
 
-    def __getstate__(self) -> tuple[Path, float]:
+    def __getstate__(self) -> tuple[Store, float]:
         return self._store, self._checkpoint_every
+
+    @property
+    def anywhere(self) -> bool:
+        return self._store.anywhere
 
     def __call__(self, job: Job, device: str, link: Link) -> JobReport:
         from compat_spec.run.work import run_step
@@ -39,6 +42,6 @@ class StepRunner:
 
         if self._workspace is None:
             make_repeatable(device)
-            self._workspace = Workspace(Store(self._store), link, self._checkpoint_every)
+            self._workspace = Workspace(self._store, link, self._checkpoint_every)
         self._workspace.link = link
         return run_step(Step.from_data(job.payload), self._workspace, device)

@@ -25,6 +25,7 @@ class Session:
         tell: how far the training is, for the user.
         stopping: whether the run has been told to stop.
         checkpoint_every: seconds between checkpoints.
+        saved: is called when the folder holds a new checkpoint.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Session:
         tell: Callable[[int, int, str], None],
         stopping: Callable[[], bool],
         checkpoint_every: float,
+        saved: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder = folder
         self.seed = seed
@@ -46,6 +48,7 @@ class Session:
         self._tell = tell
         self._stopping = stopping
         self._checkpoint_every = checkpoint_every
+        self._saved = saved
         self._last_checkpoint = time.monotonic()
 
     def restore(self) -> Mapping[str, Tensor] | None:
@@ -60,6 +63,7 @@ class Session:
         aside = self.folder / f"{STATE}.part"
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, aside)
         aside.replace(self.folder / STATE)
+        self._saved()
         self._last_checkpoint = time.monotonic()
         if self._stopping():
             raise InterruptedRun("stopped; the next run goes on from here")

@@ -50,6 +50,7 @@ def train(
 ) -> dict[str, Any]:
     """Run a step's trainer on a network, in place, going on where an earlier try was interrupted."""
     trainer = component_of(step.trainer or step.component, Trainer)
+    workspace.store.fetch_work(step.fingerprint)
     session = Session(
         workspace.store.work_folder(step.fingerprint),
         seed=step.seed or 0,
@@ -58,6 +59,7 @@ def train(
         tell=lambda done, total, note: workspace.link.tell(step.fingerprint, done, total, note),
         stopping=workspace.link.stopping,
         checkpoint_every=workspace.checkpoint_every,
+        saved=lambda: workspace.store.save_work(step.fingerprint),
     )
     trainer.train(network, training_data(step, workspace), session)
     session.hand_over(folder, set(trainer.saved_steps()) - {trainer.last_step()})

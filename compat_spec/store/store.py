@@ -82,11 +82,29 @@ class Artifact:
     manifest: Manifest
 
 
+def read_manifest(content: bytes) -> Manifest:
+    """A manifest as it is written. Raises one of several errors when it is not one."""
+    data = json.loads(content.decode("utf-8"))
+    files = {name: FileFacts(**facts) for name, facts in data.pop("files").items()}
+    return Manifest(files=files, **data)
+
+
 class Store:
     """Artifacts by fingerprint, shared by every run that is given the same folder."""
 
+    anywhere = False
+    """Whether other machines can open it, too."""
+
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What opens it again in another process, whatever folder that works in."""
+        return Store, (self.root.absolute(),)
+
+    def __str__(self) -> str:
+        """Where it is, for messages."""
+        return str(self.root)
 
     # ------------------------------------------------------------------------------------------------- reading
 
@@ -108,9 +126,7 @@ class Store:
     def manifest(self, fingerprint: str) -> Manifest:
         path = self._folder(fingerprint) / MANIFEST
         try:
-            data = json.loads(path.read_text("utf-8"))
-            files = {name: FileFacts(**facts) for name, facts in data.pop("files").items()}
-            return Manifest(files=files, **data)
+            return read_manifest(path.read_bytes())
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise CorruptArtifactError(f"the manifest {path} cannot be read: {error}") from error
 
@@ -200,7 +216,7 @@ class Store:
                 self._publish(aside, fingerprint)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(self.work_folder(fingerprint), ignore_errors=True)
+        self.forget_work(fingerprint)
 
     def _publish(self, aside: Path, fingerprint: str) -> None:
         folder = self._folder(fingerprint)
@@ -215,6 +231,25 @@ class Store:
     def work_folder(self, fingerprint: str) -> Path:
         """Where an unfinished step keeps what it needs to go on; removed when its artifact is finished."""
         return self.root / "work" / fingerprint
+
+    def fetch_work(self, fingerprint: str) -> None:
+        """Called before an unfinished step goes on: its work folder becomes what was saved last, on any machine."""
+
+    def save_work(self, fingerprint: str) -> None:
+        """Called when the work folder holds what a step needs to go on, so that it can do so on another machine."""
+
+    def forget_work(self, fingerprint: str) -> None:
+        shutil.rmtree(self.work_folder(fingerprint), ignore_errors=True)
+
+    def space(self) -> dict[str, int]:
+        """Bytes on disk, by what they are for."""
+        parts = {
+            "artifacts": "artifacts",
+            "unfinished trainings": "work",
+            "found broken": "broken",
+            "half-written": "aside",
+        }
+        return {what: bytes_below(self.root / folder) for what, folder in parts.items()}
 
     def unused_since(self, moment: float, keep: Set[str] = frozenset()) -> list[str]:
         """The artifacts that no run has used since, and that neither `keep` nor an artifact in use refers to."""
@@ -351,3 +386,8 @@ class Store:
         return CompatError(
             f"the store {self.root} cannot be written: {why}; free space or choose another folder with --store"
         )
+
+
+def bytes_below(folder: Path) -> int:
+    """Of all files in a folder and its folders."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())

@@ -8,13 +8,12 @@ import pickle
 import signal
 import threading
 import time
-import traceback
 from concurrent.futures import Future
 from multiprocessing.connection import Connection
 from typing import Any
 
 from compat_spec.components import Job, JobReport, JobRunner, Link
-from compat_spec.errors import WorkerLost
+from compat_spec.errors import WorkerLost, portable
 
 TOLD_EVERY = 0.05
 """Seconds between two words of a job about its progress; what it says in between is not sent."""
@@ -199,18 +198,6 @@ def _serve(pipe: Connection) -> None:
         try:
             report = run(job, device, link)
         except BaseException as error:
-            link.send("error", _portable(error))
+            link.send("error", portable(error))
         else:
             link.send("report", report)
-
-
-def _portable(error: BaseException) -> BaseException:
-    """The error, with its traceback as text, as something that can be pickled."""
-    text = "".join(traceback.format_exception(error))
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        error = RuntimeError(f"{type(error).__name__}: {error}")
-    error.add_note(text)
-    error.__traceback__ = error.__cause__ = error.__context__ = None
-    return error

@@ -1,0 +1,1 @@
+"""Runs the steps of compat experiments on a Ray cluster."""
