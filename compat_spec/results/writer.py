@@ -182,7 +182,8 @@ def _find(ids: Mapping[str, int], name: str, kind: str) -> int:
 
 
 def _columns(row: Any, besides: tuple[str, ...] = ()) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in _names(type(row), besides)}
+    kind: Any = type(row)
+    return {name: getattr(row, name) for name in _names(kind, besides)}
 
 
 @cache
