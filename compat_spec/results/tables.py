@@ -114,7 +114,7 @@ class ScoreRecord(Base):
     quantity: Mapped[str]
     split: Mapped[str]
     training_step: Mapped[int | None]
-    seed: Mapped[int]
+    seed: Mapped[int] = mapped_column(BigInteger)
     parameters: Mapped[dict[str, Any]]
     block: Mapped[int | None]
     expert: Mapped[int | None]
@@ -141,7 +141,7 @@ class SimilarityRecord(Base):
     step_b: Mapped[int | None]
     layer_a: Mapped[int]
     layer_b: Mapped[int]
-    seed: Mapped[int]
+    seed: Mapped[int] = mapped_column(BigInteger)
     parameters: Mapped[dict[str, Any]]
     value: Mapped[float | None]
     n: Mapped[int | None]

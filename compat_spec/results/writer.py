@@ -182,12 +182,12 @@ def _find(ids: Mapping[str, int], name: str, kind: str) -> int:
 
 
 def _columns(row: Any, besides: tuple[str, ...] = ()) -> dict[str, Any]:
-    kind: type = type(row)
+    kind: Any = type(row)
     return {name: getattr(row, name) for name in _names(kind, besides)}
 
 
 @cache
-def _names(kind: type, besides: tuple[str, ...]) -> list[str]:
+def _names(kind: Any, besides: tuple[str, ...]) -> list[str]:
     return [field.name for field in fields(kind) if field.name not in besides]
 
 

@@ -71,8 +71,7 @@ def test_two_runs_at_once_give_the_rows_of_a_file(served: OnServer, once: Workpl
     assert ":***@" in newest.command
     assert "geheim" not in newest.command
     for sql in EVERYTHING:
-        of_newest = f"{sql} WHERE run = %s" if "FROM all_" in sql else sql
-        found = served.rows(of_newest, newest.id) if "FROM all_" in sql else served.rows(sql)
+        found = served.rows(f"{sql} WHERE run = %s", newest.id) if "FROM all_" in sql else served.rows(sql)
         assert sorted(map(repr, found)) == sorted(map(repr, once.rows(sql)))
 
 
