@@ -87,7 +87,7 @@ class Bench:
     def spec(self, steps: int) -> Path:
         """A spec of at least so many steps: each point of its sweep is one, and a few make what is measured."""
         path = self.folder / f"nothing-{steps}.yaml"
-        path.write_text(SPEC.format(points=list(range(steps))), "utf-8")
+        path.write_text(SPEC.format(points=f"{{from: 0, to: {steps - 1}, num: {steps}}}"), "utf-8")
         return path
 
     def compat(self, *arguments: str | Path) -> None:

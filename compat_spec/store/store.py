@@ -287,7 +287,7 @@ class Store:
     # ------------------------------------------------------------------------------------------------- helpers
 
     def _folder(self, fingerprint: str) -> Path:
-        return self.root / "artifacts" / fingerprint[:2] / fingerprint
+        return self.root.joinpath("artifacts", fingerprint[:2], fingerprint)
 
     @contextmanager
     def _disk_errors(self) -> Iterator[None]:
