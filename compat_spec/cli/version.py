@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
 
 import typer
 
@@ -13,6 +11,9 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "pydantic", "
 
 def version() -> None:
     """Print the versions of compat, Python and the libraries that decide numbers."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as version_of
+
     typer.echo(f"compat {version_of('compat-spec')}")
     typer.echo(f"python {platform.python_version()} on {platform.platform()}")
     for library in LIBRARIES:

@@ -7,7 +7,7 @@ from typing import Any
 
 from compat_spec.components import Component, TaskName, names_in
 from compat_spec.plan.fingerprint import component_content, fingerprint
-from compat_spec.plan.points import Assignment, Points, references_of, select
+from compat_spec.plan.points import Assignment, Points, Reference, references_of, select
 from compat_spec.plan.steps import ComponentCall, Step, StepKind
 from compat_spec.spec.spec import Declaration, MergeVariant, ModelRef, ModelVariant, Point, Spec, TaskVariant
 from compat_spec.store import ArtifactRef
@@ -25,6 +25,7 @@ class Artifacts:
         self.points = points
         self.steps: dict[str, Step] = {}
         self._refs: dict[tuple[Any, ...], ArtifactRef] = {}
+        self._found: dict[int, list[Reference]] = {}
         self._contents: dict[tuple[int, tuple[str, ...]], dict[str, Any]] = {}
 
     # --------------------------------------------------------------------------------------------------- tasks
@@ -218,11 +219,17 @@ class Artifacts:
     def _relevant(self, declaration: Declaration[Any], variant: Any, assignment: Assignment) -> Assignment:
         """The part of an assignment that a declaration depends on, upstream included."""
         axes = {axis.name for axis in declaration.axes}
-        for kind, name in references_of(variant):
+        for kind, name in self._references(variant):
             declarations: Mapping[str, Declaration[Any]] = self.spec.tasks if kind == "task" else self.spec.models
             upstream = declarations[name]
             axes |= {name for name, _ in self._relevant(upstream, select(upstream, assignment), assignment)}
         return tuple(pair for pair in assignment if pair[0] in axes)
+
+    def _references(self, variant: Any) -> list[Reference]:
+        """What a variant refers to; found once, for thousands of steps may ask."""
+        if id(variant) not in self._found:
+            self._found[id(variant)] = references_of(variant)
+        return self._found[id(variant)]
 
     def suffix(self, assignment: Assignment, seed: int | None) -> str:
         """` (alpha 0.5, seed 0)`, to tell apart the steps of one name."""

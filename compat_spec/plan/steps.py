@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -79,7 +79,9 @@ class Step:
 
     def to_data(self) -> dict[str, Any]:
         """As JSON-able data, to cross a process or a network."""
-        return asdict(self)
+        parts = {name: asdict(call) if (call := getattr(self, name)) else None for name in ("component", "trainer")}
+        inputs = {role: asdict(ref) for role, ref in self.inputs.items()}
+        return {one.name: getattr(self, one.name) for one in fields(self)} | parts | {"inputs": inputs}
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Step:

@@ -27,6 +27,9 @@ from compat_spec.results.tables import (
     TaskRecord,
 )
 
+MOST_NAMES = 500
+"""How many names one statement asks for: databases limit the parameters of a statement."""
+
 
 class RunWriter:
     """Writes one run. Each call is a transaction of its own: when it returns, its rows are on disk.
@@ -41,6 +44,8 @@ class RunWriter:
         self._name = name
         self._steps: dict[str, int] = {}
         self._recorded: set[str] = set()
+        self._open: Connection | None = None
+        """The transaction of `together`, inside it."""
         with self._transaction() as connection:
             self._run = _insert_run(connection, self.id, info)
             for record, rows in ((ModelRecord, info.models), (TaskRecord, info.tasks)):
@@ -48,6 +53,16 @@ class RunWriter:
             self._models = _ids(connection, ModelRecord.name, ModelRecord.model_id, self._run)
             self._tasks = _ids(connection, TaskRecord.name, TaskRecord.task_id, self._run)
             self._types = views.refresh(connection)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Inside, all calls are one transaction: a step and its numbers are there together, or not at all."""
+        with self._transaction() as connection:
+            self._open = connection
+            try:
+                yield
+            finally:
+                self._open = None
 
     def step(self, row: StepRow) -> None:
         """Record how a step went."""
@@ -95,6 +110,9 @@ class RunWriter:
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
+        if self._open is not None:
+            yield self._open
+            return
         with explained(self._name), self._engine.begin() as connection:
             yield connection
 
@@ -113,8 +131,12 @@ class RunWriter:
                 self._types = views.refresh(connection, lacking)
 
     def _step_ids(self, connection: Connection, rows: Sequence[ScoreRow] | Sequence[SimilarityRow]) -> dict[str, int]:
-        if any(row.fingerprint not in self._steps for row in rows):
-            self._steps = _ids(connection, StepRecord.fingerprint, StepRecord.step_id, self._run)
+        """The keys of the steps of these rows; of the others only those that were asked for before."""
+        record = StepRecord
+        missing = sorted({row.fingerprint for row in rows} - self._steps.keys())
+        for start in range(0, len(missing), MOST_NAMES):
+            these = record.fingerprint.in_(missing[start : start + MOST_NAMES])
+            self._steps |= _ids(connection, record.fingerprint, record.step_id, self._run, these)
         return self._steps
 
     def _step(self, row: StepRow) -> dict[str, Any]:
@@ -169,9 +191,9 @@ def _insert(connection: Connection, record: type[Base], rows: list[dict[str, Any
         connection.execute(insert(record), rows)
 
 
-def _ids(connection: Connection, name: Any, key: Any, run: int) -> dict[str, int]:
+def _ids(connection: Connection, name: Any, key: Any, run: int, *which: Any) -> dict[str, int]:
     """The integer keys of what a run has, by name."""
-    return {row[0]: row[1] for row in connection.execute(select(name, key).where(key.class_.run_id == run))}
+    return {row[0]: row[1] for row in connection.execute(select(name, key).where(key.class_.run_id == run, *which))}
 
 
 def _find(ids: Mapping[str, int], name: str, kind: str) -> int:

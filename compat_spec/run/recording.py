@@ -38,9 +38,10 @@ class Recorder:
         """Record a step that the run was to do. One that was interrupted is left to the next run."""
         if outcome.status == "interrupted":
             return
-        self._writer.step(self._reused(outcome.step) if outcome.status == "reused" else _row(outcome))
-        if outcome.status in ("computed", "reused"):
-            self._results_of([outcome.step])
+        with self._writer.together():
+            self._writer.step(self._reused(outcome.step) if outcome.status == "reused" else _row(outcome))
+            if outcome.status in ("computed", "reused"):
+                self._results_of([outcome.step])
 
     def _reused(self, step: Step) -> StepRow:
         manifest = self._store.manifest(step.fingerprint)

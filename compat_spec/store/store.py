@@ -267,12 +267,13 @@ class Store:
     def clear_leftovers(self, moment: float) -> None:
         """Remove half-written and broken folders, locks, and training states that are older than `moment`.
 
+        The state of a step that is done goes, too: a process may be killed before it has cleared it away.
         Only while nobody uses the store.
         """
         for folder in ("aside", "broken", "locks"):
             shutil.rmtree(self.root / folder, ignore_errors=True)
         for work in (self.root / "work").glob("*"):
-            if work.stat().st_mtime < moment:
+            if self.has(work.name) or work.stat().st_mtime < moment:
                 shutil.rmtree(work, ignore_errors=True)
 
     def set_aside(self, fingerprint: str) -> None:
@@ -361,7 +362,7 @@ class Store:
     # ------------------------------------------------------------------------------------------------- helpers
 
     def _folder(self, fingerprint: str) -> Path:
-        return self.root / "artifacts" / fingerprint[:2] / fingerprint
+        return self.root.joinpath("artifacts", fingerprint[:2], fingerprint)
 
     @contextmanager
     def _disk_errors(self) -> Iterator[None]:

@@ -170,3 +170,38 @@ def test_many_rows_are_written_and_read_in_a_moment(results: Results) -> None:
     record(results, rows, parameters=["alpha"])
     assert results.query("SELECT count(*), round(sum(alpha) * 7) FROM loss").rows == [(10_000, 495_000)]
     assert MEASURED in results.query("SELECT fingerprint FROM all_scores", limit=1).rows[0]
+
+
+def test_a_step_and_its_numbers_are_there_together_or_not_at_all(results: Results, tmp_path: Path) -> None:
+    def count(table: str) -> int:
+        with closing(sqlite3.connect(tmp_path / "results.db")) as other:
+            return int(other.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+    writer = start(results)
+    steps = count("steps")
+    other = "a" * 64
+    with writer.together():
+        writer.step(StepRow(fingerprint=other, kind="measure", label="loss", status="computed"))
+        assert count("steps") == steps, "nobody sees a step without its numbers"
+        writer.scores([score("math", 1.0, fingerprint=other)])
+    assert (count("steps"), count("scores")) == (steps + 1, 1)
+
+    def half() -> None:
+        with writer.together():
+            writer.step(StepRow(fingerprint="b" * 64, kind="measure", label="loss", status="computed"))
+            writer.scores([score("nobody", 1.0)])
+
+    with pytest.raises(ValueError, match="no model"):
+        half()
+    assert (count("steps"), count("scores")) == (steps + 1, 1)
+    writer.scores([score("math", 2.0)])
+    assert count("scores") == 2, "afterwards each call is a transaction again"
+
+
+def test_numbers_of_more_steps_than_one_statement_can_name(results: Results) -> None:
+    writer = start(results)
+    names = [f"{index:064x}" for index in range(1200)]
+    writer.steps([StepRow(fingerprint=name, kind="measure", label=name, status="computed") for name in names])
+    writer.scores([score("math", float(index), fingerprint=name) for index, name in enumerate(names)])
+    rows = results.query("SELECT st.label, s.value FROM scores s JOIN steps st USING (step_id) ORDER BY 2").rows
+    assert rows == [(name, float(index)) for index, name in enumerate(names)]

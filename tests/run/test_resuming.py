@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -99,3 +100,19 @@ def test_what_a_killed_run_was_writing_is_not_an_artifact(place: Workplace) -> N
     assert all(not place.store.verify(fingerprint) for fingerprint in place.store)
     kinds = {place.store.manifest(fingerprint).kind for fingerprint in place.store}
     assert kinds == {kind.value for kind in StepKind}
+
+
+WITHOUT_TORCH = """
+import sys
+from compat_spec.cli.main import app
+try:
+    app(["run", "tiny.yaml", "--quiet", "--workers", "2"])
+except SystemExit as ended:
+    print(ended.code, sorted({"torch", "transformers"} & sys.modules.keys()))
+"""
+
+
+def test_a_run_with_nothing_to_compute_needs_no_torch_and_no_workers(done: Workplace) -> None:
+    again = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], cwd=done.folder, capture_output=True, text=True)
+    assert (again.stdout, again.stderr) == ("0 []\n", "")
+    assert done.rows("SELECT device FROM runs ORDER BY started DESC LIMIT 1") == [("no device",)]

@@ -101,3 +101,14 @@ def test_a_lock_can_be_had_after_clearing(store: Store) -> None:
     again = store.lock(named("one"))
     assert again is not None
     again.release()
+
+
+def test_the_training_state_of_a_step_that_is_done_goes_however_new_it_is(store: Store) -> None:
+    keep(store, "done")
+    for word in ("done", "under way"):  # a process was killed after it had published, before it had cleared up
+        folder = store.work_folder(named(word))
+        folder.mkdir(parents=True)
+        (folder / "state.safetensors").write_bytes(b"state")
+    store.clear_leftovers(LONG_AGO)
+    assert not store.work_folder(named("done")).exists()
+    assert store.work_folder(named("under way")).exists()

@@ -1,0 +1,33 @@
+"""The benchmarks still run and still print their figures, at tiny sizes; what the figures are is not looked at."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+def run(script: str, *arguments: str) -> str:
+    """What a benchmark prints."""
+    command = [sys.executable, str(BENCHMARKS / script), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_what_the_engine_costs() -> None:
+    printed = run("engine.py", "--steps", "20", "--cached-steps", "10", "--times", "1")
+    figures = [line.partition(":")[0] for line in printed.splitlines()]
+    assert figures == ["scheduler", "run", "planning", "cached", "help"]
+    assert all(" times " in line for line in printed.splitlines())
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+def test_runs_that_are_killed_give_the_same_numbers() -> None:
+    printed = run("crash.py", "--kills", "2")
+    assert printed.splitlines()[-1] == "nothing differs from the undisturbed run"
+    assert "2 kills in" in printed
