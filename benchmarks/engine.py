@@ -115,8 +115,10 @@ def seconds(action: Callable[[], object], times: int = 1) -> float:
 class DoesNothing:
     """The `JobRunner` that computes nothing."""
 
+    anywhere = True
+
     def __call__(self, job: Job, device: str, link: Link) -> JobReport:
-        return JobReport(seconds=0.0, device=device, facts={})
+        return JobReport(seconds=0.0, facts={})
 
 
 class Silence:
@@ -169,7 +171,7 @@ def scheduled(executor: Local, steps: int) -> float:
     from compat_spec.run.scheduler import Scheduler
 
     plan = plan_of_nothing(steps)
-    ended = []
+    ended: list[object] = []
     scheduler = Scheduler(
         plan,
         store_of_nothing(),

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def main() -> None:
         found = results.query(COUNT).rows[0][0]
         assert found == options.rows, f"{found} rows: the database was not empty"
         asked = {"of the view loss": OF_VIEW, "of the tables": OF_TABLE}
-        answered = {what: median(lambda sql=sql: results.query(sql), options.repeat) for what, sql in asked.items()}
+        answered = {what: median(partial(results.query, sql), options.repeat) for what, sql in asked.items()}
 
         plain = folder / "plain.db"
         open_results(plain, create=True)
