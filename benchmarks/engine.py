@@ -168,10 +168,10 @@ def store_of_nothing() -> Store:
 
 
 def scheduled(executor: Local, steps: int) -> float:
-    from compat_spec.run.scheduler import Scheduler
+    from compat_spec.run.scheduler import Outcome, Scheduler
 
     plan = plan_of_nothing(steps)
-    ended: list[object] = []
+    ended: list[Outcome] = []
     scheduler = Scheduler(
         plan,
         store_of_nothing(),
