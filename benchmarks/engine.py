@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from compat_spec.plan import Plan
     from compat_spec.run.events import Event
+    from compat_spec.run.scheduler import Outcome
     from compat_spec.store import Store
 
 COMPAT = Path(sys.executable).with_name("compat")
