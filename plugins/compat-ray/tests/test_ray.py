@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 
 from compat_ray.executor import Ray
 from compat_spec.cli.executors import make_executor
@@ -23,6 +22,7 @@ from compat_spec.store import SharedStore, Store
 from tests.run.experiments import Workplace
 from tests.run.test_resuming import LONG, numbers
 
+ray = pytest.importorskip("ray", reason="RAY IS NOT INSTALLED: NOTHING OF compat-ray IS TESTED")
 pytestmark = pytest.mark.xdist_group("ray")
 
 SHORT = ("merges.blend.at=3", "metrics.cka.at=3")
