@@ -18,7 +18,7 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  (by default workers give way to all else that runs)
 
 ROOT = Path(__file__).parents[3]
-SMALL = {"object_store_memory": 80 * 2**20, "num_cpus": 1}
+SMALL = {"object_store_memory": 80 * 2**20, "num_cpus": 1, "memory": 2**30}
 
 
 @dataclass
