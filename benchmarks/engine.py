@@ -169,7 +169,7 @@ def store_of_nothing() -> Store:
 
 
 def scheduled(executor: Local, steps: int) -> float:
-    from compat_spec.run.scheduler import Outcome, Scheduler
+    from compat_spec.run.scheduler import Scheduler
 
     plan = plan_of_nothing(steps)
     ended: list[Outcome] = []

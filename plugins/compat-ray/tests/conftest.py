@@ -15,23 +15,17 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"  # as tests/conftest.py does, and for the nodes, too
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  (by default workers give way to everything else that runs)
-
-try:
-    import ray
-    from ray.cluster_utils import Cluster
-except ImportError as missing:
-    pytest.skip(f"RAY IS NOT INSTALLED, NOTHING OF compat-ray IS TESTED: {missing}", allow_module_level=True)
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  (by default workers give way to all else that runs)
 
 ROOT = Path(__file__).parents[3]
-SMALL = {"object_store_memory": 80 * 2**20, "num_cpus": 1}
+SMALL = {"object_store_memory": 80 * 2**20, "num_cpus": 1, "memory": 2**30}
 
 
 @dataclass
 class Nodes:
     """The nodes of a cluster by name, with the folders of their caches."""
 
-    cluster: Cluster
+    cluster: Any
     caches: Path
     by_name: dict[str, Any] = field(default_factory=dict)
 
@@ -54,6 +48,9 @@ class Nodes:
 @pytest.fixture(scope="session")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     """A head without room for steps, and the nodes `a` and `b` with room for one each."""
+    import ray
+    from ray.cluster_utils import Cluster
+
     cluster = Cluster()
     found = Nodes(cluster, tmp_path_factory.mktemp("caches"))
     try:
