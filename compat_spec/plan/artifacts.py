@@ -70,9 +70,9 @@ class Artifacts:
         source, use = variant.source, variant.source_use
         assert source is not None
         assert use is not None
-        tasks = {name: self.task(name, assignment) for name in names_in(source, TaskName)}
 
         def make() -> ArtifactRef:
+            tasks = {name: self.task(name, assignment) for name in names_in(source, TaskName)}
             content = dict(self.content(use, source, tasks))
             if source.tokenizer_fields is not None:
                 content["params"] = {key: content["params"][key] for key in sorted(source.tokenizer_fields)}
