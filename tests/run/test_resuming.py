@@ -22,7 +22,7 @@ LONG = ("models.one.train.steps=400", "merges.blend.at=3", "metrics.cka.at=3")
 
 def until(happens: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     """Wait for something that a process does; fail when it ends without doing it."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not happens():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
