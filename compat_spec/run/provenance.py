@@ -54,9 +54,12 @@ class Cost:
 
     def facts(self) -> dict[str, Any]:
         """Where it was computed, and what that took: `peak_bytes` of this process, `gpu_peak_bytes` of its GPU."""
+        import torch
+
         return {
             "host": socket.gethostname(),
             "device": self._device,
+            "threads": torch.get_num_threads(),
             "cpu_seconds": round(time.process_time() - self._cpu_started, 3),
             "peak_bytes": host_peak(),
             "gpu_peak_bytes": gpu_peak(self._device),

@@ -28,6 +28,7 @@ def test_every_step_says_where_and_when_it_was_computed_and_what_it_took(once: W
         assert step.cpu_seconds is not None
         assert step.peak_bytes is not None
         assert 10**7 < step.peak_bytes < 10**11
+        assert step.facts["threads"] == torch.get_num_threads()
         assert step.facts["versions"]["python"] == platform.python_version()
         assert step.facts["versions"]["torch"] == version("torch")
 
