@@ -29,6 +29,8 @@ DEFAULT_STORE = ".compat"
 
 ResultsUrl: TypeAlias = Annotated[
     str,
-    typer.Option("--results", envvar="COMPAT_RESULTS", help="The results: a file, or an SQLAlchemy URL."),
+    typer.Option(
+        "--results", envvar="COMPAT_RESULTS", help="The results: a file, or postgresql+psycopg://user@host/database."
+    ),
 ]
 DEFAULT_RESULTS = "results.db"

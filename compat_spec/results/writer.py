@@ -140,7 +140,13 @@ class RunWriter:
         return self._steps
 
     def _step(self, row: StepRow) -> dict[str, Any]:
-        return _columns(row) | {"run_id": self._run, "started": _utc(row.started)}
+        facts = {name: _text(fact) if isinstance(fact, str) else fact for name, fact in row.facts.items()}
+        return _columns(row) | {
+            "run_id": self._run,
+            "started": _utc(row.started),
+            "error": None if row.error is None else _text(row.error),
+            "facts": facts,
+        }
 
     def _score(self, row: ScoreRow, steps: Mapping[str, int]) -> dict[str, Any]:
         return _columns(row, besides=("fingerprint", "model", "task")) | {
@@ -216,6 +222,11 @@ def _names(kind: Any, besides: tuple[str, ...]) -> list[str]:
 def _number(value: float) -> float | None:
     """NaN is NULL everywhere, as it is in SQLite."""
     return None if math.isnan(value) else float(value)
+
+
+def _text(text: str) -> str:
+    """Without the NUL that an error may quote from a file: PostgreSQL does not take it."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -61,6 +61,23 @@ def test_steps_come_back_in_order_with_times_in_utc(results: Results) -> None:
     assert found_trained.peak_bytes == 1 << 40
 
 
+@on_both
+def test_an_error_that_quotes_what_no_database_takes_is_still_recorded(results: Results) -> None:
+    writer = start(results)
+    cut = "invalid header: \0\0GGUF"
+    writer.step(
+        StepRow(fingerprint="a", kind="source", label="base", status="failed", error=cut, facts={"traceback": cut})
+    )
+    _, step = results.steps(writer.id)
+    assert step.error == step.facts["traceback"] == "invalid header: \ufffd\ufffdGGUF"
+
+
+@on_both
+def test_seeds_may_be_large(results: Results) -> None:
+    record(results, [score("average", 1.0, seed=2**40)])
+    assert results.query("SELECT seed FROM loss").rows == [(2**40,)]
+
+
 def test_each_call_is_on_disk_when_it_returns(results: Results, tmp_path: Path) -> None:
     def count(table: str) -> int:
         with closing(sqlite3.connect(tmp_path / "results.db")) as other:
