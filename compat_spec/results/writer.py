@@ -104,7 +104,7 @@ class RunWriter:
             connection.execute(
                 update(RunRecord)
                 .where(RunRecord.run_id == self._run)
-                .values(status=status, error=error, finished=_utc(datetime.now(UTC)))
+                .values(status=status, error=_text(error), finished=_utc(datetime.now(UTC)))
             )
         self._engine.dispose()
 
@@ -144,7 +144,7 @@ class RunWriter:
         return _columns(row) | {
             "run_id": self._run,
             "started": _utc(row.started),
-            "error": None if row.error is None else _text(row.error),
+            "error": _text(row.error),
             "facts": facts,
         }
 
@@ -224,9 +224,9 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _text(text: str) -> str:
+def _text(text: str | None) -> str | None:
     """Without the NUL that an error may quote from a file: PostgreSQL does not take it."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return text and text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _utc(moment: datetime | None) -> datetime | None:
