@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compat_spec.cli.options import (
-    DEFAULT_RESULTS,
-    DEFAULT_STORE,
-    Overrides,
-    ResultsUrl,
-    StoreFolder,
-)
+from compat_spec.cli.options import DEFAULT_RESULTS, DEFAULT_STORE, Overrides, ResultsUrl, StoreFolder
 from compat_spec.cli.words import time_in_words
 from compat_spec.errors import UsageError
 
@@ -48,10 +42,8 @@ def explain(
 
     planned = make_plan(load(spec or _last_spec(results), set_ or ()))
     opened = open_store(store)
-    for index, found in enumerate(_steps(planned, step)):
-        if index:
-            typer.echo()
-        typer.echo(_in_words(explained(planned, opened, found.fingerprint)))
+    found = [one.fingerprint for one in _steps(planned, step)]
+    typer.echo("\n\n".join(map(_in_words, explained(planned, opened, found))))
 
 
 def _last_spec(results: str) -> Path:

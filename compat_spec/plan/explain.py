@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
@@ -36,10 +36,16 @@ class Explanation:
     reasons: tuple[str, ...]
 
 
-def explain(plan: Plan, store: Store, fingerprint: str) -> Explanation:
-    """Why a step of a plan would run, or would not."""
-    step = plan.steps[fingerprint]
-    if fingerprint not in needed_steps(plan, store):
+def explain(plan: Plan, store: Store, fingerprints: Iterable[str]) -> list[Explanation]:
+    """Why steps of a plan would run, or would not."""
+    needed = set(needed_steps(plan, store))
+    made = {one: manifest for one, manifest in store.manifests().items() if manifest is not None and manifest.content}
+    return [_explain(plan, store, needed, made, plan.steps[fingerprint]) for fingerprint in fingerprints]
+
+
+def _explain(plan: Plan, store: Store, needed: Set[str], made: Mapping[str, Manifest], step: Step) -> Explanation:
+    fingerprint = step.fingerprint
+    if fingerprint not in needed:
         if store.has(fingerprint):
             return Explanation(step, "done", store.manifest(fingerprint), ())
         reason = "the store does not have it, but has all that is made of it"
@@ -48,15 +54,13 @@ def explain(plan: Plan, store: Store, fingerprint: str) -> Explanation:
         gone = [other for other in store.refers(fingerprint) if not store.has(other)]
         reasons = [f"its artifact is there, but needs {_called(plan, other)}, which is gone" for other in gone]
         return Explanation(step, "to do", store.manifest(fingerprint), tuple(reasons))
-    made = [manifest for manifest in store.manifests().values() if manifest is not None and manifest.content]
-    before = _closest(step, made)
+    before = _closest(step, made.values())
     if before is None:
         return Explanation(step, "to do", None, ("the store has nothing like it: it was never made, or removed",))
-    known = {manifest.fingerprint: manifest for manifest in made}
-    return Explanation(step, "to do", before, tuple(_reasons(plan, known, step, before)))
+    return Explanation(step, "to do", before, tuple(_reasons(plan, made, step, before)))
 
 
-def _closest(step: Step, made: Sequence[Manifest]) -> Manifest | None:
+def _closest(step: Step, made: Iterable[Manifest]) -> Manifest | None:
     """Of the nearest label, then with the fewest differences, then the newest."""
     alike = [manifest for manifest in made if manifest.kind == step.kind.value]
     return min(
@@ -89,7 +93,7 @@ def _reasons(plan: Plan, known: Mapping[str, Manifest], step: Step, before: Mani
             yield f"{margin}  the checkpoint: {str(old)[65:] or 'its end'} → {new[65:] or 'its end'}"
         if new[:64] == str(old)[:64]:
             continue
-        earlier = known.get(str(old)[:64]) or _closest(above, list(known.values()))
+        earlier = known.get(str(old)[:64]) or _closest(above, known.values())
         if earlier is None or earlier.fingerprint == above.fingerprint:
             continue
         if earlier.kind != above.kind.value:
@@ -111,7 +115,7 @@ def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any,
     elif _is_list(old) and _is_list(new) and len(old) == len(new):
         for index, (a, b) in enumerate(zip(old, new, strict=True)):
             yield from _differences(a, b, f"{path}[{index}]")
-    elif old != new and not (_is_list(old) and _is_list(new) and list(old) == list(new)):
+    elif old != new:
         yield path, old, new
 
 

@@ -202,17 +202,6 @@ class SharedStore(Store):
         finally:
             lock.release()
 
-    @contextmanager
-    def _aside(self, fingerprint: str) -> Iterator[Path]:
-        """An empty folder in the cache, gone at the end if it is still there."""
-        aside = self.root / "aside" / f"{fingerprint[:16]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        try:
-            with self._disk_errors():
-                aside.mkdir(parents=True)
-                yield aside
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-
     # ------------------------------------------------------------------------------------------------- writing
 
     def _publish(self, aside: Path, fingerprint: str) -> None:

@@ -195,28 +195,33 @@ class Store:
         `facts` is read at the end of the block: the block may fill it.
         """
         started = time.monotonic()
+        with self._aside(fingerprint) as aside:
+            yield aside
+            manifest = Manifest(
+                fingerprint=fingerprint,
+                kind=kind,
+                label=label,
+                created=time.time(),
+                seconds=round(time.monotonic() - started, 4),
+                host=socket.gethostname(),
+                files=describe_files(aside),
+                facts=facts or {},
+                content=content or {},
+            )
+            (aside / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), "utf-8")
+            self._publish(aside, fingerprint)
+        self.forget_work(fingerprint)
+
+    @contextmanager
+    def _aside(self, fingerprint: str) -> Iterator[Path]:
+        """An empty folder that nobody takes for an artifact, gone at the end if it is still there."""
         aside = self.root / "aside" / f"{fingerprint[:16]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        with self._disk_errors():
-            aside.mkdir(parents=True)
         try:
             with self._disk_errors():
+                aside.mkdir(parents=True)
                 yield aside
-                manifest = Manifest(
-                    fingerprint=fingerprint,
-                    kind=kind,
-                    label=label,
-                    created=time.time(),
-                    seconds=round(time.monotonic() - started, 4),
-                    host=socket.gethostname(),
-                    files=describe_files(aside),
-                    facts=facts or {},
-                    content=content or {},
-                )
-                (aside / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), "utf-8")
-                self._publish(aside, fingerprint)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-        self.forget_work(fingerprint)
 
     def _publish(self, aside: Path, fingerprint: str) -> None:
         folder = self._folder(fingerprint)
