@@ -21,8 +21,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
+
+from compat_spec.nn.per_tensor import OnePerModel, TensorPlace
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -61,10 +64,17 @@ class ModelName(_Name):
 class Component(BaseModel):
     """What all components share: parameters that are validated, frozen, and forbidden when unknown."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, protected_namespaces=(), serialize_by_alias=True
+    )
 
     namespace: ClassVar[str]
     version: ClassVar[str] = "1"
+
+    @classmethod
+    def parameters(cls) -> Mapping[str, FieldInfo]:
+        """The fields by what they are called in a spec: their alias where they have one, such as `lambda`."""
+        return {field.alias or name: field for name, field in cls.model_fields.items()}
 
     def identity(self) -> Mapping[str, Any]:
         """JSON-able facts besides the parameters that decide the result: a file's checksum, Python's version."""
@@ -222,17 +232,81 @@ class Merge(FitsModels):
 
 
 class TensorMerge(Merge):
-    """A merge in parameter space: one tensor of the result from the same tensor of each model."""
+    """A merge in parameter space: one tensor of the result from the same tensor of each model.
 
-    @abstractmethod
-    def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, name: str) -> Tensor:
-        """One tensor of the merged model.
+    The engine reads the models tensor by tensor, calls `combine` for each, and writes what it returns. All arithmetic
+    is done in float32 (float64 where a model is), whatever the models are stored in, and rounded once at the end.
+    Tensors that are no floating-point numbers (masks, counters) are kept as they are, and must be equal in all models.
+    """
+
+    elementwise: ClassVar[bool] = False
+    """Whether an entry of the result depends on the same entry of each tensor only. The engine then calls `combine`
+    with pieces of flattened tensors, which takes less memory and time."""
+
+    dtype: Literal["float64", "float32", "bfloat16", "float16"] | None = Field(
+        default=None, description="What the result is stored in; by default what the first model is stored in."
+    )
+
+    @model_validator(mode="after")
+    def _lists_have_one_per_model(self) -> TensorMerge:
+        for name, about in type(self).model_fields.items():
+            given = getattr(self, name)
+            is_list = isinstance(given, tuple) and any(isinstance(mark, OnePerModel) for mark in about.metadata)
+            if is_list and len(given) != len(self.models):
+                what = f"{len(given)} entries of {about.alias or name} for {len(self.models)} models"
+                raise ValueError(f"{what}; give one per model")
+        return self
+
+    def study(self, study: MergeStudy) -> Mapping[str, Tensor]:
+        """What `combine` has to know beside the tensors, found once before the first: `combine` has it as `at.found`.
+
+        For methods that look at the models at work, on the tasks that fields of type `TaskName` name, or at all of
+        their tensors together.
+        """
+        return {}
+
+    def blocks(self, counts: Sequence[int]) -> Sequence[tuple[int, int]] | None:
+        """For a result with other blocks than the models: which model's which block each of its blocks is made of.
+
+        `combine` is then called with the tensors of one model alone. None, the default, is for all other merges.
 
         Args:
-            tensors: the tensor of each of `models`, in order, all of one shape and dtype.
-            base: the tensor of the model that a field `base` names, or None where the method has none.
-            name: the tensor's name in the checkpoint.
+            counts: how many blocks each of `models` has.
         """
+        return None
+
+    @abstractmethod
+    def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:
+        """One tensor of the merged model. Leaves the tensors that it is given as they are.
+
+        Args:
+            tensors: the tensor of each of `models`, in order, all of one shape, all float32 or all float64.
+            base: the tensor of the model that a field `base` names, or None where the method has none.
+            at: which tensor this is; `at.value(self.t)` is the number that a parameter has for it.
+        """
+
+
+class MergeStudy(Protocol):
+    """What the engine offers to a merge that has to know its models before it merges them."""
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def device(self) -> str: ...
+
+    def network(self, model: int) -> Network:
+        """The network of one of `models`, on the device, frozen. It is shared: never change it in place."""
+
+    def copy(self, model: int) -> Network:
+        """The same, as a copy of the merge's own."""
+
+    def tensors(self, model: int | None) -> Mapping[str, Tensor]:
+        """The tensors of one of `models`, or of `base` (None), read from the disk each time one is asked for."""
+
+    def encoded(self, task: TaskName, split: str) -> EncodedSplit: ...
+
+    def progress(self, done: int, total: int, note: str = "") -> None: ...
 
 
 class ModuleMerge(Merge):

@@ -26,7 +26,7 @@ from compat_spec.components import TensorMerge
 class Middle(TensorMerge):
     """Takes the middle value of each parameter."""
 
-    def combine(self, tensors, base, *, name):
+    def combine(self, tensors, base, *, at):
         import torch
 
         return torch.stack(tensors).median(dim=0).values

@@ -20,7 +20,7 @@ class First(TensorMerge):
 
     strength: float = 1.0
 
-    def combine(self, tensors, base, *, name):
+    def combine(self, tensors, base, *, at):
         return tensors[0]
 '''
 THEIRS = "[compat.merges]\nfirst = their_merge:First\n"

@@ -1,15 +1,18 @@
-"""Reads the tensors of a model folder one by one, whether it is one safetensors file or many shards."""
+"""Reads the tensors of a model one by one, or piece by piece, whether it is one safetensors file or many shards."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack
+import math
+import os
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-from safetensors import safe_open
+import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from compat_spec.errors import CompatError
@@ -17,42 +20,157 @@ from compat_spec.errors import CompatError
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
+DTYPES: Mapping[str, torch.dtype] = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+"""What the format calls the types of torch."""
 
-class Checkpoint:
-    """The tensors of a model folder by name, read lazily: `with Checkpoint(folder) as tensors: tensors["lm_head"]`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._stack = ExitStack()
-        self._files: dict[str, Any] = {}
-        if (folder / INDEX).exists():
-            self._shard_of: dict[str, str] = json.loads((folder / INDEX).read_text("utf-8"))["weight_map"]
-        elif (folder / SINGLE).exists():
-            self._shard_of = dict.fromkeys(self._open(SINGLE).keys(), SINGLE)
-        else:
-            raise CompatError(f"{folder} has no {SINGLE} and no {INDEX}; only safetensors are read")
+class TensorSource(Mapping[str, Tensor]):
+    """The tensors of a model by name, read when they are asked for; each is the caller's own."""
+
+    @abstractmethod
+    def shape(self, name: str) -> tuple[int, ...]: ...
+
+    @abstractmethod
+    def dtype(self, name: str) -> torch.dtype: ...
+
+    @abstractmethod
+    def piece(self, name: str, start: int, stop: int) -> Tensor:
+        """The entries from `start` to `stop` of the flattened tensor."""
+
+    def __getitem__(self, name: str) -> Tensor:
+        shape = self.shape(name)
+        return self.piece(name, 0, math.prod(shape)).reshape(shape)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """Where a tensor lies."""
+
+    file: Path
+    offset: int
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+
+class Checkpoint(TensorSource):
+    """The tensors of a folder or of one file, by name: `with Checkpoint(folder) as tensors: tensors["lm_head"]`.
+
+    Nothing is mapped into memory: what is read is what is asked for, and is gone when the caller lets go of it.
+
+    Raises:
+        CompatError: there are no safetensors, or they are damaged.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self._descriptors: dict[Path, int] = {}
+        self._stored: dict[str, _Stored] = {}
+        for file, names in _files(place).items():
+            found = _header(file)
+            wanted = found.keys() if names is None else names
+            for name in wanted:
+                if name not in found:
+                    raise CompatError(f"{place / INDEX} says that {file.name} has {name}, which it has not")
+                if name in self._stored:
+                    raise CompatError(f"{name} is twice in {place}: in {self._stored[name].file.name} and {file.name}")
+                self._stored[name] = found[name]
 
     def __enter__(self) -> Checkpoint:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._stack.close()
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+        self._descriptors.clear()
+
+    def __len__(self) -> int:
+        return len(self._stored)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._shard_of))
+        return iter(sorted(self._stored))
 
     def __contains__(self, name: object) -> bool:
-        return name in self._shard_of
-
-    def __getitem__(self, name: str) -> Tensor:
-        tensor: Tensor = self._open(self._shard_of[name]).get_tensor(name)
-        return tensor
+        return name in self._stored
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape, without reading the tensor."""
-        return tuple(self._open(self._shard_of[name]).get_slice(name).get_shape())
+        return self._stored[name].shape
 
-    def _open(self, shard: str) -> Any:
-        if shard not in self._files:
-            self._files[shard] = self._stack.enter_context(safe_open(self.folder / shard, framework="pt"))
-        return self._files[shard]
+    def dtype(self, name: str) -> torch.dtype:
+        return self._stored[name].dtype
+
+    def piece(self, name: str, start: int, stop: int) -> Tensor:
+        stored = self._stored[name]
+        size = stored.dtype.itemsize
+        tensor = torch.empty(stop - start, dtype=stored.dtype)
+        if stop > start:
+            self._fill(tensor.view(torch.uint8).numpy().data, stored.file, stored.offset + start * size)
+        return tensor
+
+    def _fill(self, buffer: memoryview, file: Path, offset: int) -> None:
+        if file not in self._descriptors:
+            self._descriptors[file] = os.open(file, os.O_RDONLY)
+        done = 0
+        while done < len(buffer):  # the operating system reads at most 2 GiB at once
+            read = os.preadv(self._descriptors[file], [buffer[done:]], offset + done)
+            if not read:
+                raise CompatError(f"{file} has become shorter while it was read")
+            done += read
+
+
+def _files(place: Path) -> Mapping[Path, list[str] | None]:
+    """The files of a model, with the names to take from each; None is all of them."""
+    if place.is_file():
+        return {place: None}
+    if (place / INDEX).exists():
+        try:
+            shard_of = json.loads((place / INDEX).read_text("utf-8"))["weight_map"]
+            files: dict[Path, list[str] | None] = {}
+            for name, shard in shard_of.items():
+                names = files.setdefault(place / Path(shard).name, [])
+                assert names is not None
+                names.append(name)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CompatError(f"{place / INDEX} is not an index of shards: {error}") from error
+        return files
+    if (place / SINGLE).exists():
+        return {place / SINGLE: None}
+    found = sorted(place.glob("*.safetensors"))
+    if not found:
+        raise CompatError(f"{place} has no {SINGLE} and no {INDEX}; only safetensors are read")
+    return dict.fromkeys(found)
+
+
+def _header(file: Path) -> dict[str, _Stored]:
+    """What is in a file, by name."""
+    try:
+        with safe_open(file, framework="np"):  # checks the header against the file
+            pass
+        with file.open("rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            header = json.loads(opened.read(length))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CompatError(f"{file} cannot be read: {error}") from error
+    header.pop("__metadata__", None)
+    stored = {}
+    for name, entry in header.items():
+        if entry["dtype"] not in DTYPES:
+            raise CompatError(f"{name} in {file} is of the type {entry['dtype']}, which cannot be merged")
+        start = 8 + length + entry["data_offsets"][0]
+        stored[name] = _Stored(file, start, DTYPES[entry["dtype"]], tuple(entry["shape"]))
+    return stored

@@ -8,16 +8,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
 from compat_spec.components import Merge, ModuleMerge, TensorMerge
 from compat_spec.errors import CompatError
-from compat_spec.nn.checkpoint import INDEX, SINGLE, Checkpoint
+from compat_spec.nn.checkpoint import INDEX, Checkpoint
+from compat_spec.nn.merging import Model, TensorMerging
 from compat_spec.nn.network import check_same_vocabulary, load_tokenizer, seeded
 from compat_spec.plan import Step
 from compat_spec.run import networks
 from compat_spec.run.calls import component_of
 from compat_spec.run.networks import experts_of
+from compat_spec.run.studying import StepStudy
 from compat_spec.run.training import train
 from compat_spec.run.workspace import Workspace
 
@@ -25,30 +25,41 @@ from compat_spec.run.workspace import Workspace
 def merge_models(step: Step, workspace: Workspace, device: str, folder: Path) -> dict[str, Any]:
     merge = component_of(step.component, Merge)
     if isinstance(merge, TensorMerge):
-        return _merge_tensors(merge, step, workspace, folder)
+        return _merge_tensors(merge, step, workspace, device, folder)
     assert isinstance(merge, ModuleMerge)
     return _merge_modules(merge, step, workspace, device, folder)
 
 
-def _merge_tensors(merge: TensorMerge, step: Step, workspace: Workspace, folder: Path) -> dict[str, Any]:
+def _merge_tensors(merge: TensorMerge, step: Step, workspace: Workspace, device: str, folder: Path) -> dict[str, Any]:
     inputs = dict(step.inputs)
     folders = [workspace.store.path(ref) for ref in experts_of(inputs)]
-    base_ref = inputs.get(f"model:{getattr(merge, 'base', None)}")
+    base_name = getattr(merge, "base", None)
+    base_ref = inputs.get(f"model:{base_name}")
     _check_same_tokens(dict(zip(merge.models, folders, strict=True)))
     with ExitStack() as stack:
-        checkpoints = [stack.enter_context(Checkpoint(path)) for path in folders]
-        base = stack.enter_context(Checkpoint(workspace.store.path(base_ref))) if base_ref else None
-        _check_same_tensors(merge, [*checkpoints, base] if base else checkpoints)
-        names = list(checkpoints[0])
-        merged = {}
+        models = [
+            Model(name, stack.enter_context(Checkpoint(path))) for name, path in zip(merge.models, folders, strict=True)
+        ]
+        base = (
+            Model(str(base_name), stack.enter_context(Checkpoint(workspace.store.path(base_ref)))) if base_ref else None
+        )
+        merging = TensorMerging(merge, models, base)
         with seeded(step.seed or 0):
-            for done, name in enumerate(names):
-                workspace.link.tell(step.fingerprint, done, len(names), name)
-                tensors = [checkpoint[name] for checkpoint in checkpoints]
-                merged[name] = merge.combine(tensors, base[name] if base else None, name=name).contiguous()
-    save_file(merged, folder / SINGLE, metadata={"format": "pt"})
+            found = merge.study(StepStudy(step, workspace, device, models, base))
+        merging.write(
+            folder,
+            seed=step.seed or 0,
+            found=found,
+            device=device,
+            progress=lambda done, total, name: _tell(workspace, step, done, total, name),
+        )
     _copy_all_but_tensors(folders[0], folder)
     return {}
+
+
+def _tell(workspace: Workspace, step: Step, done: int, total: int, name: str) -> None:
+    workspace.link.tell(step.fingerprint, done, total, name)
+    workspace.stop_here()
 
 
 def _check_same_tokens(folders: Mapping[str, Path]) -> None:
@@ -56,24 +67,6 @@ def _check_same_tokens(folders: Mapping[str, Path]) -> None:
     alike = all(file.exists() for file in files) and len({file.read_bytes() for file in files}) == 1
     if not alike:
         check_same_vocabulary({name: load_tokenizer(folder) for name, folder in folders.items()})
-
-
-def _check_same_tensors(merge: TensorMerge, checkpoints: list[Checkpoint]) -> None:
-    named = list(zip([*merge.models, getattr(merge, "base", None)], checkpoints, strict=False))
-    (first_name, first), *others = named
-    for name, other in others:
-        apart = sorted(set(first) ^ set(other))
-        if apart:
-            raise CompatError(
-                f"{first_name} and {name} do not have the same tensors: {apart[0]} is in one of them only"
-                + (f", and {len(apart) - 1} more" if len(apart) > 1 else "")
-            )
-        for tensor in first:
-            if first.shape(tensor) != other.shape(tensor):
-                raise CompatError(
-                    f"{first_name} and {name} have different shapes: {tensor} is {list(first.shape(tensor))} "
-                    f"and {list(other.shape(tensor))}"
-                )
 
 
 def _copy_all_but_tensors(source: Path, folder: Path) -> None:

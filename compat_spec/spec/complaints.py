@@ -119,7 +119,7 @@ class Complaints:
         if located.path:
             known, owner = _fields_at(self._cls, located.path), "known here"
         else:
-            known, owner = [*self._setting.keys, *self._cls.model_fields], f"a parameter of {self._use}"
+            known, owner = [*self._setting.keys, *self._cls.parameters()], f"a parameter of {self._use}"
         where = ".".join((self._setting.where, *located.path, key))
         advice = nearest(key, known, "there are") if known else ""
         self._problems.add(located.node.place_of(key), where, f"{key!r} is not {owner}", advice)
@@ -189,7 +189,7 @@ def _entries(count: int) -> str:
 
 def _description(cls: type[Component], name: str) -> str:
     """The first clause of what a field says of itself."""
-    field = cls.model_fields.get(name)
+    field = cls.parameters().get(name)
     clause = re.split(r"[.:;]( |$)", (field.description or "") if field else "", maxsplit=1)[0]
     return clause[:1].lower() + clause[1:]
 

@@ -206,7 +206,7 @@ def parameters_schema(cls: type[Component], ref_template: str = "#/$defs/{model}
     try:
         return cls.model_json_schema(ref_template=ref_template)
     except (PydanticInvalidForJsonSchema, PydanticUserError):
-        fields = cls.model_fields.items()
+        fields = cls.parameters().items()
         return {"properties": {name: {"description": field.description or ""} for name, field in fields}}
 
 

@@ -64,7 +64,7 @@ def make(
 
 
 def _right_by_themselves(cls: type[Component], plain: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, field in cls.model_fields.items():
+    for key, field in cls.parameters().items():
         if key in plain:
             with suppress(Exception):  # what is wrong with it has been reported
                 adapter: TypeAdapter[Any] = TypeAdapter(field.annotation)  # type: ignore[arg-type]
@@ -73,7 +73,7 @@ def _right_by_themselves(cls: type[Component], plain: Mapping[str, Any]) -> Iter
 
 def _truths_for_numbers(cls: type[Component], params: Node) -> Iterator[tuple[str, Node]]:
     """Parameters that are `true` or `false` where a number belongs: pydantic would take them for 1 and 0."""
-    for key, field in cls.model_fields.items():
+    for key, field in cls.parameters().items():
         node = params.mapping.get(key)
         if node is not None and isinstance(node.value, bool) and field.annotation in NUMBERS:
             yield key, node

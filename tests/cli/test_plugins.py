@@ -118,7 +118,7 @@ class Tower(TensorMerge):
 
     height: float = 0.5
 
-    def combine(self, tensors, base, *, name):
+    def combine(self, tensors, base, *, at):
         return tensors[0]
 
 

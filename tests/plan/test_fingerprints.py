@@ -46,7 +46,7 @@ def small(make: Planner) -> Plan:
     ("override", "again"),
     [
         ("merges.blend.alpha=0.3", {"merge blend", *losses("blend")}),
-        ("merges.average.weights=[3, 1]", {"merge average", *losses("average")}),
+        ("merges.average.weight=[3, 1]", {"merge average", *losses("average")}),
         ("merges.average.models=[two, one]", {"merge average", *losses("average")}),
         ("merges.average.models=[one, two, base]", {"merge average", *losses("average")}),
         ("merges.average.models=[one@3, two]", {"merge average", *losses("average")}),

@@ -93,7 +93,7 @@ class OddMerge(TensorMerge):
     base: ModelName | None = None
     weights: dict[ModelName, float] = {}
 
-    def combine(self, tensors, base, *, name): ...
+    def combine(self, tensors, base, *, at): ...
 
 
 class OddTrainer(Trainer):

@@ -30,7 +30,7 @@ class ActivationInterpolation(ModuleMerge):
         description="For two models: the weight of the first; the second has 1 - alpha. A number, or a list with one "
         "per block. 0.5 by default.",
     )
-    weights: tuple[FiniteFloat | tuple[FiniteFloat, ...], ...] | None = Field(
+    weight: tuple[FiniteFloat | tuple[FiniteFloat, ...], ...] | None = Field(
         default=None,
         description="For any number of models: the weight of each, a number or a list with one per block; they are not "
         "normalized. Equal weights that add up to 1 by default.",
@@ -42,12 +42,12 @@ class ActivationInterpolation(ModuleMerge):
 
     @model_validator(mode="after")
     def _one_way_to_weigh(self) -> ActivationInterpolation:
-        if self.alpha is not None and self.weights is not None:
-            raise ValueError("give alpha or weights, not both")
+        if self.alpha is not None and self.weight is not None:
+            raise ValueError("give alpha or weight, not both")
         if self.alpha is not None and len(self.models) != 2:
-            raise ValueError(f"alpha is for two models, and there are {len(self.models)}; give weights instead")
-        if self.weights is not None and len(self.weights) != len(self.models):
-            raise ValueError(f"{len(self.weights)} weights for {len(self.models)} models; give one per model")
+            raise ValueError(f"alpha is for two models, and there are {len(self.models)}; give weight instead")
+        if self.weight is not None and len(self.weight) != len(self.models):
+            raise ValueError(f"{len(self.weight)} weights for {len(self.models)} models; give one per model")
         return self
 
     def misfit(self, architecture: Mapping[str, Any]) -> str | None:
@@ -64,8 +64,8 @@ class ActivationInterpolation(ModuleMerge):
         return interpolate(networks, self._weights(), trunk)
 
     def _weights(self) -> Sequence[float | Sequence[float]]:
-        if self.weights is not None:
-            return self.weights
+        if self.weight is not None:
+            return self.weight
         if self.alpha is None:
             return [1 / len(self.models)] * len(self.models)
         if isinstance(self.alpha, tuple):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from compat_plugins.merges.precision import are_numbers, working_dtype
+from compat_plugins.merges.weights import check_sum, shares
 from compat_spec.components import TensorMerge
+from compat_spec.nn.per_tensor import PerModel, TensorPlace
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,45 +22,40 @@ class Linear(TensorMerge):
     inference time", 2022, arXiv:2203.05482.
     """
 
-    weights: tuple[FiniteFloat, ...] | None = Field(
-        default=None, description="One per model; equal weights by default.", examples=[[0.7, 0.3]]
+    elementwise: ClassVar[bool] = True
+
+    weight: PerModel[FiniteFloat] = Field(
+        default=1.0, description="How much each model counts: one number for all, or one per model.", examples=[[7, 3]]
     )
     normalize: bool = Field(default=True, description="Divide the weights by their sum.")
 
     @model_validator(mode="after")
     def _weights_fit(self) -> Linear:
-        if self.weights is None:
-            return self
-        if len(self.weights) != len(self.models):
-            raise ValueError(f"{len(self.weights)} weights for {len(self.models)} models; give one per model")
-        if self.normalize and abs(sum(self.weights)) < 1e-8:
-            raise ValueError("the weights add up to zero and cannot be normalized; change them or set normalize: false")
+        if self.normalize:
+            check_sum(self.weight)
         return self
 
-    def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, name: str) -> Tensor:
-        first = tensors[0]
-        if not are_numbers(tensors, name):
-            return first
-        weights = self.weights or (1.0,) * len(tensors)
+    def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:
+        weights = at.values(self.weight, len(tensors))
         if not self.normalize:
-            return _weighted_sum(tensors, weights).to(first.dtype)
-        shares = [weight / sum(weights) for weight in weights]
+            return _weighted_sum(tensors, weights)
+        weights = shares(weights, at)
         # as the heaviest model plus differences from it, so that equal tensors, and a single weight, come out exactly
         heaviest = max(range(len(weights)), key=lambda i: abs(weights[i]))
-        reference = tensors[heaviest].to(working_dtype(tensors))
+        reference = tensors[heaviest]
         average = reference.clone()
-        for i, (tensor, share) in enumerate(zip(tensors, shares, strict=True)):
+        for i, (tensor, share) in enumerate(zip(tensors, weights, strict=True)):
             if share != 0 and i != heaviest:
-                average.add_(tensor.to(reference.dtype) - reference, alpha=share)
+                average.add_(tensor - reference, alpha=share)
         finite = average.isfinite()
         if not bool(finite.all()):  # a difference overflowed, or was one of infinities, as masks hold
-            average = average.where(finite, _weighted_sum(tensors, shares))
-        return average.to(first.dtype)
+            average = average.where(finite, _weighted_sum(tensors, weights))
+        return average
 
 
 def _weighted_sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    total = tensors[0].new_zeros(tensors[0].shape, dtype=working_dtype(tensors))
+    total = tensors[0].new_zeros(tensors[0].shape)
     for tensor, weight in zip(tensors, weights, strict=True):
         if weight != 0:  # zero times infinity would be NaN
-            total.add_(tensor.to(total.dtype), alpha=weight)
+            total.add_(tensor, alpha=weight)
     return total

@@ -26,7 +26,7 @@ class LogitAverage(ModuleMerge):
     training: ClassVar[Literal["needed", "possible", "none"]] = "none"
 
     space: Literal["probabilities", "logits"] = Field(default="probabilities", description="What is averaged.")
-    weights: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] | None = Field(
+    weight: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] | None = Field(
         default=None,
         description="One per model, divided by their sum; equal weights by default.",
         examples=[[0.7, 0.3]],
@@ -34,15 +34,15 @@ class LogitAverage(ModuleMerge):
 
     @model_validator(mode="after")
     def _weights_fit(self) -> LogitAverage:
-        if self.weights is None:
+        if self.weight is None:
             return self
-        if len(self.weights) != len(self.models):
-            raise ValueError(f"{len(self.weights)} weights for {len(self.models)} models; give one per model")
-        if sum(self.weights) == 0:
+        if len(self.weight) != len(self.models):
+            raise ValueError(f"{len(self.weight)} weights for {len(self.models)} models; give one per model")
+        if sum(self.weight) == 0:
             raise ValueError("all weights are zero; at least one model must count")
         return self
 
     def build(self, networks: Sequence[Network], trunk: Network | None) -> nn.Module:
         from compat_spec.nn.ensemble import Ensemble
 
-        return Ensemble(networks, self.weights or (1.0,) * len(networks), self.space)
+        return Ensemble(networks, self.weight or (1.0,) * len(networks), self.space)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from compat_plugins.merges.precision import are_numbers, working_dtype
 from compat_spec.components import ModelName, TensorMerge
+from compat_spec.nn.per_tensor import PerTensor, TensorPlace
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,22 +28,22 @@ class Slerp(TensorMerge):
     """
 
     models: tuple[ModelName, ...] = Field(min_length=2, max_length=2, description="The two models to combine.")
-    t: float = Field(default=0.5, ge=0, le=1, description="How far from the first model (0) to the second (1).")
+    t: PerTensor[Annotated[float, Field(ge=0, le=1)]] = Field(
+        default=0.5, description="How far from the first model (0) to the second (1)."
+    )
 
-    def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, name: str) -> Tensor:
+    def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:
         import torch
 
-        first = tensors[0]
-        if not are_numbers(tensors, name):
-            return first
-        a, b = (tensor.to(working_dtype(tensors)) for tensor in tensors)
+        a, b = tensors
+        t = at.value(self.t)
         cosine = float(_direction(a) @ _direction(b))
         if abs(cosine) > _PARALLEL:
-            return torch.lerp(a, b, self.t).to(first.dtype)
+            return torch.lerp(a, b, t)
         angle = math.acos(cosine)
         # at the ends, one factor is exactly 1 and the other exactly 0
-        of_a, of_b = math.sin((1 - self.t) * angle) / math.sin(angle), math.sin(self.t * angle) / math.sin(angle)
-        return (a * of_a + b * of_b).to(first.dtype)
+        of_a, of_b = math.sin((1 - t) * angle) / math.sin(angle), math.sin(t * angle) / math.sin(angle)
+        return a * of_a + b * of_b
 
 
 def _direction(tensor: Tensor) -> Tensor:

@@ -47,18 +47,16 @@ def test_alpha_is_the_weight_of_the_first_model():
     a, b = experts(2)
     assert merged([a, b], alpha=1).equal(logits(a.module))
     assert merged([a, b], alpha=0).equal(logits(b.module))
-    torch.testing.assert_close(merged([a, b], alpha=0.3), merged([a, b], weights=[0.3, 0.7]))
-    torch.testing.assert_close(
-        merged([a, b], alpha=[0.3, 0.0, 1.0]), merged([a, b], weights=[[0.3, 0, 1], [0.7, 1, 0]])
-    )
+    torch.testing.assert_close(merged([a, b], alpha=0.3), merged([a, b], weight=[0.3, 0.7]))
+    torch.testing.assert_close(merged([a, b], alpha=[0.3, 0.0, 1.0]), merged([a, b], weight=[[0.3, 0, 1], [0.7, 1, 0]]))
     assert not torch.allclose(merged([a, b], alpha=0.3), merged([a, b], alpha=0.7))
 
 
 def test_equal_weights_by_default():
     networks = experts(3)
-    torch.testing.assert_close(merged(networks), merged(networks, weights=[1 / 3] * 3))
+    torch.testing.assert_close(merged(networks), merged(networks, weight=[1 / 3] * 3))
     torch.testing.assert_close(merged(networks[:2]), merged(networks[:2], alpha=0.5))
-    assert not torch.allclose(merged(networks), merged(networks, weights=[0.3, 0.3, 0.3]))
+    assert not torch.allclose(merged(networks), merged(networks, weight=[0.3, 0.3, 0.3]))
 
 
 def test_the_trunk_is_used():
@@ -76,12 +74,12 @@ def test_a_list_must_be_as_long_as_the_network_is_deep():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"alpha": 0.5, "weights": [0.5, 0.5]}, "alpha or weights, not both"),
+        ({"alpha": 0.5, "weight": [0.5, 0.5]}, "alpha or weight, not both"),
         ({"alpha": 0.5, "models": ["a", "b", "c"]}, "alpha is for two models, and there are 3"),
-        ({"weights": [1.0]}, "1 weights for 2 models"),
+        ({"weight": [1.0]}, "1 weights for 2 models"),
         ({"alpha": 1.5}, "less than or equal to 1"),
         ({"alpha": [0.5, -1]}, "greater than or equal to 0"),
-        ({"weights": [1, "inf"]}, "finite"),
+        ({"weight": [1, "inf"]}, "finite"),
     ],
 )
 def test_parameters_without_sense_are_refused(wrong, message):

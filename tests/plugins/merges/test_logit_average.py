@@ -48,7 +48,7 @@ def test_probabilities_are_averaged(three, weights):
         share * network.logits(IDS).detach().softmax(-1)
         for share, network in zip(shares / shares.sum(), three, strict=True)
     )
-    torch.testing.assert_close(average(three, weights=weights).exp(), expected, atol=1e-14, rtol=1e-7)
+    torch.testing.assert_close(average(three, weight=weights).exp(), expected, atol=1e-14, rtol=1e-7)
 
 
 @pytest.mark.parametrize("weights", [None, [2.0, 0.5, 0.0]])
@@ -57,7 +57,7 @@ def test_logits_are_averaged(three, weights):
     expected = sum(
         share * network.logits(IDS).detach() for share, network in zip(shares / shares.sum(), three, strict=True)
     )
-    torch.testing.assert_close(average(three, space="logits", weights=weights), expected)
+    torch.testing.assert_close(average(three, space="logits", weight=weights), expected)
 
 
 @pytest.mark.parametrize("space", ["probabilities", "logits"])
@@ -82,7 +82,7 @@ class Sure(nn.Module):
 
 
 def test_networks_that_are_sure_of_different_tokens_leave_it_open():
-    found = average([Network(Sure(3), byte_tokenizer()), Network(Sure(200), byte_tokenizer())], weights=[3, 1])
+    found = average([Network(Sure(3), byte_tokenizer()), Network(Sure(200), byte_tokenizer())], weight=[3, 1])
     assert found.exp()[0, 0, [3, 200]].tolist() == pytest.approx([0.75, 0.25])
     assert bool(found.isfinite().all())
 
@@ -109,7 +109,7 @@ def test_the_networks_do_not_change_and_are_not_copied():
 
 def test_the_context_is_the_shortest(three):
     assert build(three).context == 32
-    assert build(three, weights=[1, 0, 1]).context == 64
+    assert build(three, weight=[1, 0, 1]).context == 64
 
 
 def test_other_tokens_are_refused():
@@ -131,10 +131,10 @@ def test_architectures_may_differ_but_not_vocabularies():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"weights": [0, 0]}, "all weights are zero"),
-        ({"weights": [1]}, "1 weights for 2 models"),
-        ({"weights": [1, -1]}, "greater than or equal to 0"),
-        ({"weights": [1, "inf"]}, "finite"),
+        ({"weight": [0, 0]}, "all weights are zero"),
+        ({"weight": [1]}, "1 weights for 2 models"),
+        ({"weight": [1, -1]}, "greater than or equal to 0"),
+        ({"weight": [1, "inf"]}, "finite"),
         ({"space": "text"}, "'probabilities' or 'logits'"),
     ],
 )

@@ -10,11 +10,12 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from compat_plugins.merges.slerp import Slerp
-from compat_spec.errors import CompatError
+from compat_spec.nn.merging import merge_tensor
+from compat_spec.nn.per_tensor import TensorPlace
 
 
 def merge(a: Tensor, b: Tensor, t: float = 0.5) -> Tensor:
-    return Slerp.model_validate({"models": ("a", "b"), "t": t}).combine([a, b], None, name="h.0.weight")
+    return merge_tensor(Slerp(models=("a", "b"), t=t), [a, b], None, TensorPlace("h.0.weight"))
 
 
 def some(seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -88,13 +89,6 @@ def test_what_is_given_does_not_change():
     merge(a, a * 2).add_(1)
     assert a.equal(some(0))
     assert b.equal(some(1))
-
-
-def test_masks_must_be_equal():
-    mask = torch.tensor([True, False])
-    assert merge(mask, mask.clone()).equal(mask)
-    with pytest.raises(CompatError, match="cannot be averaged"):
-        merge(mask, ~mask)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,270 @@
+"""Merges models in parameter space, tensor by tensor: reads, combines, rounds once, writes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from compat_spec.errors import CompatError
+from compat_spec.nn.block_names import block_counts, depths
+from compat_spec.nn.checkpoint import TensorSource
+from compat_spec.nn.per_tensor import TensorPlace
+from compat_spec.nn.shards import SHARD_BYTES, ShardWriter
+
+if TYPE_CHECKING:
+    from compat_spec.components import TensorMerge
+
+PIECE = 1 << 18
+"""Entries of a piece on a CPU: what several models' pieces in float32 take still fits into its cache."""
+
+PIECE_ON_GPU = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model to be merged: what it is called in messages, and its tensors."""
+
+    name: str
+    tensors: TensorSource
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One tensor of the result.
+
+    Attributes:
+        origins: which models it is made of, by index, and what it is called there.
+        base: what it is called in the base, where the merge has one.
+        depth: how deep in the network it is, from 0 to 1.
+        kept: whether it is kept as it is in the models, for it holds no floating-point numbers.
+    """
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    origins: tuple[tuple[int, str], ...]
+    base: str | None
+    depth: float
+    kept: bool
+
+
+class TensorMerging:
+    """A merge of these models, checked: what it is going to read and write is known, and nothing has been read.
+
+    Args:
+        merge: how tensors are combined.
+        models: in the order of `merge.models`.
+        base: the model that a field `base` of the merge names.
+
+    Raises:
+        CompatError: the models do not have the same tensors, or tensors that cannot be merged.
+    """
+
+    def __init__(self, merge: TensorMerge, models: Sequence[Model], base: Model | None = None) -> None:
+        self.merge = merge
+        self.models = models
+        self.base = base
+        self.outputs: Mapping[str, Output] = {output.name: output for output in self._outline()}
+
+    @property
+    def bytes_to_read(self) -> int:
+        """Bytes of the tensors of all models and the base that the result is made of."""
+        return sum(
+            _bytes(tensors.dtype(name), tensors.shape(name))
+            for output in self.outputs.values()
+            for tensors, name in self._inputs(output)
+        )
+
+    @property
+    def bytes_to_write(self) -> int:
+        return sum(_bytes(output.dtype, output.shape) for output in self.outputs.values())
+
+    @property
+    def largest_bytes(self) -> int:
+        """Bytes of the largest tensor of the result."""
+        return max((_bytes(output.dtype, output.shape) for output in self.outputs.values()), default=0)
+
+    def write(
+        self,
+        folder: Path,
+        *,
+        seed: int = 0,
+        found: Mapping[str, Tensor] | None = None,
+        device: str = "cpu",
+        shard_bytes: int = SHARD_BYTES,
+        progress: Callable[[int, int, str], None] = lambda done, total, name: None,
+    ) -> None:
+        """Merge, and write the tensors of the result into a folder, as they are made.
+
+        Args:
+            found: what the merge's `study` returned.
+            device: where tensors are combined; they go there and come back.
+            progress: is told how many entries of all are done, and which tensor is next.
+        """
+        outline = {output.name: (output.dtype, output.shape) for output in self.outputs.values()}
+        total, done = sum(math.prod(shape) for _, shape in outline.values()), 0
+        with ShardWriter(folder, outline, shard_bytes) as writer:
+            for name in writer.order:
+                output = self.outputs[name]
+                progress(done, total, name)
+                writer.begin(name)
+                place = TensorPlace(name, output.depth, seed, found or {})
+                for piece in self._make(output, place, device):
+                    writer.write(piece)
+                done += math.prod(output.shape)
+
+    def _make(self, output: Output, place: TensorPlace, device: str) -> Iterator[Tensor]:
+        """The pieces of a tensor of the result, on the CPU, in its own type."""
+        inputs = self._inputs(output)
+        if output.kept:
+            yield self._kept(output)
+            return
+        count = math.prod(output.shape)
+        size = PIECE if device == "cpu" else PIECE_ON_GPU
+        for start in range(0, count, size) if self.merge.elementwise else range(min(count, 1)):
+            stop = min(start + size, count) if self.merge.elementwise else count
+            read = [tensors.piece(name, start, stop) for tensors, name in inputs]
+            if not self.merge.elementwise:
+                read = [tensor.reshape(output.shape) for tensor in read]
+            base = read.pop() if output.base is not None else None
+            yield merge_tensor(self.merge, read, base, place, dtype=output.dtype, device=device).cpu()
+
+    def _kept(self, output: Output) -> Tensor:
+        (first, first_name), *others = self._inputs(output)
+        kept = first[first_name]
+        for tensors, name in others:
+            if not torch.equal(kept, tensors[name]):
+                raise CompatError(
+                    f"{output.name} ({_word(output.dtype)}) holds no floating-point numbers and cannot be merged, and "
+                    "it is not the same in all models"
+                )
+        return kept
+
+    def _inputs(self, output: Output) -> list[tuple[TensorSource, str]]:
+        """Where to read what a tensor is made of; the base is the last, where there is one."""
+        inputs = [(self.models[model].tensors, name) for model, name in output.origins]
+        if output.base is not None:
+            assert self.base is not None
+            inputs.append((self.base.tensors, output.base))
+        return inputs
+
+    # ------------------------------------------------------------------------------------------------- outline
+
+    def _outline(self) -> Iterator[Output]:
+        origins = self._origins()
+        depth = depths(origins)
+        for name, of in origins.items():
+            first_model, first_name = of[0]
+            first = self.models[first_model].tensors
+            found = first.dtype(first_name)
+            output = Output(
+                name=name,
+                dtype=self._dtype(found),
+                shape=first.shape(first_name),
+                origins=of,
+                base=name if self.base is not None else None,
+                depth=depth[name],
+                kept=not found.is_floating_point,
+            )
+            self._check(output)
+            yield output
+
+    def _origins(self) -> Mapping[str, tuple[tuple[int, str], ...]]:
+        """What each tensor of the result is made of."""
+        first = self.models[0]
+        blocks = self._blocks()
+        if blocks is not None:
+            return _restacked([model.tensors for model in self.models], blocks)
+        for other in [*self.models[1:], *([self.base] if self.base else [])]:
+            apart = sorted(set(first.tensors) ^ set(other.tensors))
+            if apart:
+                owner, lacking = (first, other) if apart[0] in first.tensors else (other, first)
+                raise CompatError(
+                    f"{first.name} and {other.name} do not have the same tensors: {owner.name} has {apart[0]} and "
+                    f"{lacking.name} has not" + (f"; there are {len(apart) - 1} more" if len(apart) > 1 else "")
+                )
+        return {name: tuple((model, name) for model in range(len(self.models))) for name in first.tensors}
+
+    def _blocks(self) -> Sequence[tuple[int, int]] | None:
+        counts = [max(block_counts(model.tensors).values(), default=0) for model in self.models]
+        blocks = self.merge.blocks(counts)
+        for model, block in blocks or ():
+            if not 0 <= block < counts[model]:
+                name = self.models[model].name
+                raise CompatError(f"{name} has no block {block}: it has {counts[model]}, numbered from 0")
+        return blocks
+
+    def _dtype(self, found: torch.dtype) -> torch.dtype:
+        if not found.is_floating_point or self.merge.dtype is None:
+            return found
+        dtype: torch.dtype = getattr(torch, self.merge.dtype)
+        return dtype
+
+    def _check(self, output: Output) -> None:
+        names = [self.models[model].name for model, _ in output.origins]
+        named = list(zip([*names, self.base.name if self.base else ""], self._inputs(output), strict=False))
+        for model, (tensors, name) in named:
+            if tensors.shape(name) != output.shape:
+                raise CompatError(
+                    f"{names[0]} and {model} have different shapes: {name} is {list(output.shape)} and "
+                    f"{list(tensors.shape(name))}"
+                )
+            dtype = tensors.dtype(name)
+            if dtype.is_floating_point == output.kept:
+                raise CompatError(
+                    f"{names[0]} and {model} have different types: {name} is {_word(output.dtype)} and {_word(dtype)}"
+                )
+            if dtype.itemsize == 1 and dtype.is_floating_point and self.merge.dtype is None:
+                raise CompatError(
+                    f"{name} of {model} is stored in {_word(dtype)}, which is too coarse to merge into: say in what "
+                    "the result is to be stored, such as dtype: bfloat16"
+                )
+
+
+def merge_tensor(
+    merge: TensorMerge,
+    tensors: Sequence[Tensor],
+    base: Tensor | None,
+    at: TensorPlace,
+    *,
+    dtype: torch.dtype | None = None,
+    device: str = "cpu",
+) -> Tensor:
+    """One tensor of the result, from those of the models: combined in float32 or float64, and rounded once.
+
+    Args:
+        dtype: of the result; by default that of the first tensor.
+    """
+    dtype = dtype or tensors[0].dtype
+    given = [*tensors, *([base] if base is not None else [])]
+    double = torch.float64 in [dtype, *(tensor.dtype for tensor in given)]
+    work = torch.float64 if double else torch.float32
+    moved = [tensor.to(device=device, dtype=work) for tensor in given]
+    result = merge.combine(moved[: len(tensors)], moved[-1] if base is not None else None, at=at)
+    if result.shape != tensors[0].shape:
+        raise CompatError(
+            f"{type(merge).__name__} made a tensor of the shape {list(result.shape)} for {at.name}, which is "
+            f"{list(tensors[0].shape)}"
+        )
+    return result.to(dtype)
+
+
+def _restacked(
+    models: Sequence[TensorSource], blocks: Sequence[tuple[int, int]]
+) -> dict[str, tuple[tuple[int, str], ...]]:
+    """The origins of a result that is stacked up from the models' blocks; the rest is that of the first and last."""
+    raise NotImplementedError
+
+
+def _bytes(dtype: torch.dtype, shape: Sequence[int]) -> int:
+    return dtype.itemsize * math.prod(shape)
+
+
+def _word(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
