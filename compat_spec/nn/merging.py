@@ -17,15 +17,11 @@ from compat_spec.errors import CompatError
 from compat_spec.nn.block_names import block_counts, depths
 from compat_spec.nn.checkpoint import TensorSource
 from compat_spec.nn.per_tensor import TensorPlace
+from compat_spec.nn.pieces import PIECE, PIECE_ON_GPU
 from compat_spec.nn.shards import SHARD_BYTES, ShardWriter
 
 if TYPE_CHECKING:
     from compat_spec.components import TensorMerge
-
-PIECE = 1 << 18
-"""Entries of a piece on a CPU: what several models' pieces in float32 take still fits into its cache."""
-
-PIECE_ON_GPU = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
