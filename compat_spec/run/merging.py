@@ -44,8 +44,9 @@ def _merge_tensors(merge: TensorMerge, step: Step, workspace: Workspace, device:
             Model(str(base_name), stack.enter_context(Checkpoint(workspace.store.path(base_ref)))) if base_ref else None
         )
         merging = TensorMerging(merge, models, base)
+        study = StepStudy(step, workspace, device, models, base)
         with seeded(step.seed or 0):
-            found = merge.study(StepStudy(step, workspace, device, models, base))
+            found = merge.study(study)
         merging.write(
             folder,
             seed=step.seed or 0,
@@ -54,7 +55,7 @@ def _merge_tensors(merge: TensorMerge, step: Step, workspace: Workspace, device:
             progress=lambda done, total, name: _tell(workspace, step, done, total, name),
         )
     _copy_all_but_tensors(folders[0], folder)
-    return {}
+    return study.facts
 
 
 def _tell(workspace: Workspace, step: Step, done: int, total: int, name: str) -> None:
