@@ -103,8 +103,7 @@ def regression_mean(weights: Sequence[Tensor], grams: Sequence[InputGram], alpha
 
 
 def _reduced(gram: Tensor, alpha: float) -> Tensor:
-    reduced: Tensor = gram * alpha + (gram.diagonal() * (1 - alpha)).diag()
-    return reduced
+    return gram * alpha + (gram.diagonal() * (1 - alpha)).diag()
 
 
 def _solve(a: Tensor, b: Tensor) -> Tensor:
@@ -116,7 +115,8 @@ def _solve(a: Tensor, b: Tensor) -> Tensor:
         return torch.cholesky_solve(b, factor)
     values, vectors = torch.linalg.eigh(a)
     inverse = torch.where(values > smallest * values[-1], 1 / values, 0)
-    return vectors @ (inverse[:, None] * (vectors.mT @ b))
+    solution: Tensor = vectors @ (inverse[:, None] * (vectors.mT @ b))
+    return solution
 
 
 def _linear_layers(module: nn.Module) -> dict[str, nn.Linear | Conv1D]:

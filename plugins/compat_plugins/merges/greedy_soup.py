@@ -27,9 +27,7 @@ class GreedySoup(TensorMerge):
     """
 
     on: TaskName = Field(description="The task whose loss decides.")
-    split: str = Field(
-        default="train", description="The split of the task to read; not one that the result is held to."
-    )
+    split: str = Field(default="train", description="The split of the task to read; not one to measure the result on.")
     tokens: int | None = Field(
         default=None, ge=1, description="Read about so many tokens, from the split's beginning; all by default."
     )
