@@ -1,4 +1,4 @@
-"""What merges of whole matrices share: the differences of models from their base, and what becomes of the rest."""
+"""The differences of models from their base, for merges that cannot do with any that is not finite."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ if TYPE_CHECKING:
 
 
 def finite_deltas(tensors: Sequence[Tensor], base: Tensor, models: Sequence[str], name: str) -> list[Tensor]:
-    """Each tensor less the base's. Raises `CompatError`, naming tensor and model, when an entry is not finite."""
-    deltas = [tensor - base for tensor in tensors]
+    """Each tensor less the base's, 0 where both are the same infinity.
+
+    Raises `CompatError`, naming tensor and model, when an entry is not finite.
+    """
+    deltas = [(tensor - base).masked_fill(tensor == base, 0) for tensor in tensors]
     for model, delta in zip(models, deltas, strict=True):
         if not bool(delta.isfinite().all()):
-            raise CompatError(f"{name} of {model} less that of its base is not finite, and has no singular values")
+            raise CompatError(f"{name} of {model} less that of its base is not finite")
     return deltas
 
 
