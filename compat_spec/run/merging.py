@@ -33,8 +33,9 @@ def _merge_tensors(merge: TensorMerge, step: Step, workspace: Workspace, device:
     refs |= {role.removeprefix("model:"): ref for role, ref in step.inputs.items() if role.startswith("model:")}
     places = {name: Weights(workspace.store.path(ref)) for name, ref in refs.items()}
     with merging_of(merge, places) as merging:
+        study = StepStudy(step, workspace, device, merging.models, merging.base)
         with seeded(step.seed or 0):
-            found = merge.study(StepStudy(step, workspace, device, merging.models, merging.base))
+            found = merge.study(study)
         merging.write(
             folder,
             seed=step.seed or 0,
@@ -43,7 +44,7 @@ def _merge_tensors(merge: TensorMerge, step: Step, workspace: Workspace, device:
             progress=lambda done, total, name: _tell(workspace, step, done, total, name),
         )
     write_beside(places[names[0]].place, folder)
-    return {}
+    return study.facts
 
 
 def _tell(workspace: Workspace, step: Step, done: int, total: int, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -16,7 +17,11 @@ from compat_spec.run.workspace import Workspace
 
 
 class StepStudy:
-    """The `MergeStudy` of one step."""
+    """The `MergeStudy` of one step.
+
+    Attributes:
+        facts: what the merge recorded.
+    """
 
     def __init__(
         self, step: Step, workspace: Workspace, device: str, models: Sequence[Model], base: Model | None
@@ -27,6 +32,7 @@ class StepStudy:
         self._workspace = workspace
         self._models = models
         self._base = base
+        self.facts: dict[str, Any] = {}
 
     def network(self, model: int) -> Network:
         return self._workspace.networks.open(self._step.inputs[f"expert:{model}"], self.device)
@@ -46,3 +52,6 @@ class StepStudy:
     def progress(self, done: int, total: int, note: str = "") -> None:
         self._workspace.link.tell(self._step.fingerprint, done, total, note)
         self._workspace.stop_here()
+
+    def record(self, **facts: float | int | str | Sequence[Any]) -> None:
+        self.facts.update(facts)
