@@ -11,6 +11,7 @@ from typing import Any
 from compat_spec.components import Merge, ModuleMerge, TensorMerge
 from compat_spec.errors import CompatError
 from compat_spec.nn.checkpoint import INDEX, Checkpoint
+from compat_spec.nn.merged_config import restack_config
 from compat_spec.nn.merging import Model, TensorMerging
 from compat_spec.nn.network import check_same_vocabulary, load_tokenizer, seeded
 from compat_spec.plan import Step
@@ -54,6 +55,8 @@ def _merge_tensors(merge: TensorMerge, step: Step, workspace: Workspace, device:
             progress=lambda done, total, name: _tell(workspace, step, done, total, name),
         )
     _copy_all_but_tensors(folders[0], folder)
+    if merging.blocks is not None:
+        restack_config(folder, folders, merging.blocks)
     return {}
 
 
