@@ -82,6 +82,20 @@ def component(namespace: str, name: str) -> type[Component]:
     return found.component
 
 
+def load(group: str, name: str) -> Any:
+    """What an entry point of any group names, such as an importer.
+
+    Raises:
+        PluginError: it is not installed or does not load; the message has the reason.
+    """
+    if name not in names(group):
+        raise PluginError(_unknown(group, name))
+    found, error = _imported(group, name)
+    if error is not None:
+        raise PluginError(f"the plugin {_entry_point(group, name).value!r} does not load: {error}")
+    return found
+
+
 @cache
 def source_identity(namespace: str, name: str) -> str:
     """What stands for a component's code in fingerprints.

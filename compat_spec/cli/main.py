@@ -7,7 +7,21 @@ import sys
 
 import typer
 
-from compat_spec.cli import cache, explain, merge, plan, plugins, query, run, runs, schema, show, validate, version
+from compat_spec.cli import (
+    cache,
+    explain,
+    importing,
+    merge,
+    plan,
+    plugins,
+    query,
+    run,
+    runs,
+    schema,
+    show,
+    validate,
+    version,
+)
 from compat_spec.errors import CompatError, InterruptedRun
 
 EPILOG = "Start with: compat run specs/quickstart.yaml"
@@ -32,6 +46,7 @@ app.command()(show.show)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(cache.app, name="cache")
 app.command()(schema.schema)
+app.command("import")(importing.import_)
 app.command()(version.version)
 
 

@@ -27,6 +27,15 @@ def in_block(name: str) -> BlockName | None:
     return BlockName(name[: found.start()], int(found[0]), name[found.end() :]) if found else None
 
 
+def comes_before_blocks(name: str) -> bool:
+    """Whether a tensor outside the blocks is used before them, by its name; all that do not look so come after.
+
+    Embeddings (`embed_tokens`, `wte`, `wpe`, `word_embeddings_layernorm`) and what widens them (`project_in`) come
+    before; norms and heads after, also a head that is called `embed_out`.
+    """
+    return "embed_out" not in name and any(part in name for part in ("embed", "wte", "wpe", "project_in"))
+
+
 def block_counts(names: Iterable[str]) -> Mapping[str, int]:
     """How many blocks there are, by what stands before their numbers (`model.layers.`)."""
     counts: dict[str, int] = {}

@@ -18,6 +18,7 @@ from compat_spec.nn.block_names import block_counts, depths
 from compat_spec.nn.checkpoint import TensorSource
 from compat_spec.nn.per_tensor import TensorPlace
 from compat_spec.nn.pieces import PIECE, PIECE_ON_GPU
+from compat_spec.nn.restacking import restacked
 from compat_spec.nn.shards import SHARD_BYTES, ShardWriter
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class TensorMerging:
         self.merge = merge
         self.models = models
         self.base = base
+        self.blocks = self._blocks()
+        """For a result with other blocks than the models: the model and the block that each is made of."""
         self.outputs: Mapping[str, Output] = {output.name: output for output in self._outline()}
 
     @property
@@ -185,9 +188,8 @@ class TensorMerging:
     def _origins(self) -> Mapping[str, tuple[tuple[int, str], ...]]:
         """What each tensor of the result is made of."""
         first = self.models[0]
-        blocks = self._blocks()
-        if blocks is not None:
-            return _restacked([model.tensors for model in self.models], blocks)
+        if self.blocks is not None:
+            return restacked([(model.name, model.tensors) for model in self.models], self.blocks)
         for other in [*self.models[1:], *([self.base] if self.base else [])]:
             apart = sorted(set(first.tensors) ^ set(other.tensors))
             if apart:
@@ -291,13 +293,6 @@ def _single_threaded() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _restacked(
-    models: Sequence[TensorSource], blocks: Sequence[tuple[int, int]]
-) -> dict[str, tuple[tuple[int, str], ...]]:
-    """The origins of a result that is stacked up from the models' blocks; the rest is that of the first and last."""
-    raise NotImplementedError
 
 
 def _bytes(dtype: torch.dtype, shape: Sequence[int]) -> int:

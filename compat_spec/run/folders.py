@@ -9,6 +9,7 @@ from pathlib import Path
 
 from compat_spec.components import TensorMerge
 from compat_spec.nn.checkpoint import INDEX
+from compat_spec.nn.merged_config import note_dtype, restack_config
 from compat_spec.nn.merging import Model, TensorMerging
 from compat_spec.nn.weights import Weights
 
@@ -43,9 +44,14 @@ def _check_same_tokens(folders: Mapping[str, Path]) -> None:
         check_same_vocabulary({name: load_tokenizer(folder) for name, folder in reading.items()})
 
 
-def write_beside(first: Path, folder: Path) -> None:
-    """Config and tokenizer of a merged model: those of the first of its models."""
-    for path in first.iterdir() if first.is_dir() else ():
+def write_beside(merging: TensorMerging, places: Mapping[str, Weights], folder: Path) -> None:
+    """Config and tokenizer of a merged model: those of the first of its models, and what the merge changes of them."""
+    folders = [places[name].place for name in merging.merge.models]
+    for path in folders[0].iterdir() if folders[0].is_dir() else ():
         kept = path.suffix in {".json", ".txt", ".model", ".jinja"} and path.name not in (INDEX, "artifact.json")
         if kept and path.is_file():
             shutil.copyfile(path, folder / path.name)
+    if merging.blocks is not None:
+        restack_config(folder, folders, merging.blocks)
+    if merging.merge.dtype is not None:
+        note_dtype(folder, merging.merge.dtype)

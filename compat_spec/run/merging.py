@@ -43,7 +43,7 @@ def _merge_tensors(merge: TensorMerge, step: Step, workspace: Workspace, device:
             device=device,
             progress=lambda done, total, name: _tell(workspace, step, done, total, name),
         )
-    write_beside(places[names[0]].place, folder)
+    write_beside(merging, places, folder)
     return study.facts
 
 

@@ -139,7 +139,8 @@ class SingleMerge:
                 shutil.copytree(self.store.path(self._artifact()), folder, dirs_exist_ok=True)
                 (folder / "artifact.json").unlink(missing_ok=True)
             else:
-                with merging_of(self.merge, self._all_places()) as merging:
+                places = self._all_places()
+                with merging_of(self.merge, places) as merging:
                     _check_room(folder, merging.bytes_to_write)
                     merging.write(
                         folder,
@@ -148,7 +149,7 @@ class SingleMerge:
                         shard_bytes=shard_bytes,
                         progress=progress,
                     )
-                write_beside(self._all_places()[self.merge.models[0]].place, folder)
+                write_beside(merging, places, folder)
 
     @cached_property
     def _refs(self) -> dict[str, ArtifactRef]:

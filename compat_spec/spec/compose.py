@@ -6,12 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from compat_spec.spec.keys import SECTIONS, TOP_LEVEL, is_removable
 from compat_spec.spec.nodes import Node
 from compat_spec.spec.problems import Place, Problems, nearest
-from compat_spec.spec.scalars import CoreResolver
+from compat_spec.spec.writing import as_yaml
 from compat_spec.spec.yaml_files import read_file, read_value
 
 OVERRIDE_RANK = 1000
@@ -29,9 +27,7 @@ def compose(path: Path, overrides: Sequence[str], problems: Problems) -> Node | 
 
 def text_of(document: Node) -> str:
     """The spec as YAML; comments are lost."""
-    return yaml.dump(
-        document.without("extends").plain(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120
-    )
+    return as_yaml(document.without("extends").plain())
 
 
 # -------------------------------------------------------------------------------------------------------- extends
@@ -146,12 +142,3 @@ def _set(node: Node, path: Sequence[str], value: Node, place: Place, above: tupl
         mapping[key] = _set(mapping.get(key, Node({}, place)), rest, value, place, inner)
         places[key] = place if not rest or key not in places else places[key]
     return Node(mapping, node.place, places)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Puts text that looks like a number or `true` under the core schema in quotes, and no other text."""
-
-    yaml_implicit_resolvers = CoreResolver.yaml_implicit_resolvers
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True

@@ -1,0 +1,388 @@
+"""Configurations of mergekit as specs: what they become, and what cannot be said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compat_plugins.importers.mergekit.methods import METHODS, Parameter
+from compat_plugins.importers.mergekit.parameters import Settings, Source
+from compat_spec import registry
+from compat_spec.nn.per_tensor import Gradient, TensorPlace
+from compat_spec.spec import SpecError, load
+from compat_spec.spec.importing import import_spec
+from compat_spec.spec.nodes import Node
+from compat_spec.spec.problems import Place, Problems
+
+BLOCKS = 4
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with models that lie in it."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("base", "math", "code"):
+        model = tmp_path / "models" / name
+        model.mkdir(parents=True)
+        config = {"model_type": "llama", "hidden_size": 32, "num_hidden_layers": BLOCKS, "vocab_size": 100}
+        (model / "config.json").write_text(json.dumps(config), "utf-8")
+        (model / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {"a": 0}}}), "utf-8")
+        (model / "model.safetensors").write_bytes(b"")
+    return tmp_path
+
+
+def converted(folder: Path, config: str | Mapping[str, Any]) -> dict[str, Any]:
+    """The spec that a configuration becomes, which `compat validate` accepts as it stands."""
+    text = config if isinstance(config, str) else yaml.safe_dump(dict(config))
+    (folder / "merge.yml").write_text(text, "utf-8")
+    spec = import_spec("mergekit", Path("merge.yml"))
+    (folder / "merge.yaml").write_text(spec, "utf-8")
+    load("merge.yaml")
+    found: dict[str, Any] = yaml.safe_load(spec)
+    return found
+
+
+def merge_of(folder: Path, config: str | Mapping[str, Any]) -> dict[str, Any]:
+    merge: dict[str, Any] = converted(folder, config)["merges"]["merged"]
+    return merge
+
+
+def complaints(folder: Path, config: str) -> list[str]:
+    (folder / "merge.yml").write_text(config, "utf-8")
+    with pytest.raises(SpecError) as raised:
+        import_spec("mergekit", Path("merge.yml"))
+    assert raised.value.exit_status == 2
+    return str(raised.value).splitlines()
+
+
+# ------------------------------------------------------------------------------------------------------- examples
+
+TWO = "models:\n- {model: models/math, parameters: {weight: 0.3}}\n- {model: models/code, parameters: {weight: 0.7}}\n"
+BARE = "models:\n- model: models/math\n- model: models/code\n"
+BASE = "base_model: models/base\n"
+
+EXAMPLES = {
+    "linear": TWO + "parameters: {normalize: false}\n",
+    "slerp": "models: [{model: models/math}, {model: models/base}]\n" + BASE + "parameters: {t: 0.25}\n",
+    "nuslerp": TWO + BASE + "parameters: {nuslerp_row_wise: true, nuslerp_flatten: false}\n",
+    "multislerp": TWO + "parameters: {eps: 1e-7, normalize_weights: true}\n",
+    "karcher": BARE + "parameters: {max_iter: 20, tol: 1e-6}\n",
+    "task_arithmetic": TWO + BASE + "parameters: {lambda: 0.8, normalize: true}\n",
+    "ties": TWO + BASE + "parameters: {density: 0.5, lambda: 1.1, int8_mask: true}\n",
+    "dare_linear": TWO + BASE + "parameters: {density: 0.5, rescale: false}\n",
+    "dare_ties": TWO + BASE + "parameters: {density: 0.5}\n",
+    "della": TWO + BASE + "parameters: {density: 0.5, epsilon: 0.1}\n",
+    "della_linear": TWO + BASE + "parameters: {density: 0.5, epsilon: 0.1, normalize: false}\n",
+    "breadcrumbs": TWO + BASE + "parameters: {density: 0.5, gamma: 0.02}\n",
+    "breadcrumbs_ties": TWO + BASE + "parameters: {density: 0.5, gamma: 0.02}\n",
+    "sce": BARE + BASE + "parameters: {select_topk: 0.7}\n",
+    "ram": BARE + BASE + "parameters: {epsilon: 1e-4}\n",
+    "ramplus_tl": BARE + BASE + "parameters: {r: 0.2, alpha: 0.3, epsilon: 1e-4}\n",
+    "model_stock": BARE + BASE + "parameters: {filter_wise: true}\n",
+    "nearswap": "models: [{model: models/math}, {model: models/base}]\n" + BASE + "parameters: {t: 0.001}\n",
+    "arcee_fusion": "models: [{model: models/math}, {model: models/base}]\n" + BASE,
+    "passthrough": "models: [{model: models/math, parameters: {scale: 0.5}}]\n",
+}
+"""A configuration of each method, with every parameter that it has but those of the base."""
+
+EXPECTED = {
+    "linear": {"models": ["math", "code"], "weight": [0.3, 0.7], "normalize": False},
+    "slerp": {"models": ["base", "math"], "t": 0.25},
+    "nuslerp": {"weight": [0.3, 0.7], "nuslerp_row_wise": True, "nuslerp_flatten": False},
+    "multislerp": {"models": ["math", "code"], "weight": [0.3, 0.7], "eps": 1e-7, "normalize_weights": True},
+    "karcher": {"models": ["math", "code"], "max_iter": 20, "tol": 1e-6},
+    "task_arithmetic": {"weight": [0.3, 0.7], "lambda": 0.8, "normalize": True},
+    "ties": {"weight": [0.3, 0.7], "density": 0.5, "lambda": 1.1},
+    "dare_linear": {"weight": [0.3, 0.7], "density": 0.5, "rescale": False},
+    "dare_ties": {"weight": [0.3, 0.7], "density": 0.5},
+    "della": {"weight": [0.3, 0.7], "density": 0.5, "epsilon": 0.1},
+    "della_linear": {"weight": [0.3, 0.7], "density": 0.5, "epsilon": 0.1, "normalize": False},
+    "breadcrumbs": {"weight": [0.3, 0.7], "density": 0.5, "gamma": 0.02},
+    "breadcrumbs_ties": {"weight": [0.3, 0.7], "density": 0.5, "gamma": 0.02},
+    "sce": {"select_topk": 0.7},
+    "ram": {"epsilon": 1e-4},
+    "ramplus_tl": {"r": 0.2, "alpha": 0.3, "epsilon": 1e-4},
+    "model_stock": {"filter_wise": True},
+    "nearswap": {"models": ["math"], "t": 0.001},
+    "arcee_fusion": {"models": ["math"]},
+    "passthrough": {"models": ["math"], "scale": 0.5},
+}
+
+WITH_BASE = EXPECTED.keys() - {"linear", "slerp", "multislerp", "karcher", "passthrough"}
+
+
+def installed(method: str) -> Any:
+    there = method in registry.names("compat.merges")
+    return pytest.param(method, marks=pytest.mark.skipif(not there, reason=f"there is no merge {method}"))
+
+
+@pytest.mark.parametrize("method", [installed(method) for method in METHODS])
+def test_every_method_becomes_ours_of_that_name(method: str, folder: Path) -> None:
+    expected = {"use": method, "models": ["math", "code"], **({"base": "base"} if method in WITH_BASE else {})}
+    assert merge_of(folder, f"merge_method: {method}\n{EXAMPLES[method]}") == expected | EXPECTED[method]
+
+
+@pytest.mark.parametrize("method", [installed(method) for method in METHODS])
+def test_ours_has_the_same_defaults(method: str, folder: Path) -> None:
+    fields = registry.component("compat.merges", method).parameters()
+    for parameter in METHODS[method].parameters:
+        if parameter.default is not None:
+            assert fields[parameter.name].default == parameter.default, parameter.name
+
+
+# ------------------------------------------------------------------------------------------------------ parameters
+
+
+def by_mergekit(setting: Any, name: str, depth: float) -> float | None:
+    """What mergekit makes of a setting for a tensor."""
+    if isinstance(setting, list) and setting and all(isinstance(entry, dict) for entry in setting):
+        for entry in setting:
+            if entry.get("filter") in (None, "*") or entry["filter"] in name:
+                return by_mergekit(entry["value"], name, depth)
+        return None
+    if not isinstance(setting, list):
+        return float(setting)
+    if not setting:
+        return None
+    position = depth * (len(setting) - 1)
+    below = int(position)
+    return setting[below] + (position - below) * (setting[min(below + 1, len(setting) - 1)] - setting[below])
+
+
+numbers = st.integers(0, 8).map(lambda n: n / 8)
+plain = numbers | st.lists(numbers, min_size=1, max_size=4)
+entries = st.fixed_dictionaries({"value": plain}, optional={"filter": st.sampled_from(["mlp", "up", "q_proj", "*"])})
+settings = st.none() | plain | st.lists(entries, max_size=4)
+
+
+def tree(plain: Any) -> Node:
+    place = Place(0, 1, 1, "merge.yml")
+    if isinstance(plain, dict):
+        return Node({key: tree(value) for key, value in plain.items()}, place)
+    return Node([tree(value) for value in plain] if isinstance(plain, list) else plain, place)
+
+
+@given(own=settings, of_all=settings, default=numbers)
+def test_a_parameter_is_what_mergekit_makes_of_it_for_every_tensor(own: Any, of_all: Any, default: float) -> None:
+    given = [{} if setting is None else {"weight": setting} for setting in (own, of_all)]
+    problems = Problems()
+    sources = [Source(tree(parameters), "parameters") for parameters in given]
+    setting = Settings(problems).setting(Parameter("weight", default=default), sources)
+    assert not len(problems)
+    for name in ("layers.0.mlp.up_proj", "layers.1.self_attn.q_proj", "layers.1.mlp.down_proj", "embed"):
+        for depth in (0.0, 0.3, 0.5, 1.0):
+            asked = [by_mergekit(setting, name, depth) for setting in (own, of_all) if setting is not None]
+            expected = next((value for value in asked if value is not None), default)
+            found = default if setting is None else TensorPlace(name, depth).value(as_parsed(setting))
+            assert found == pytest.approx(expected)
+
+
+def as_parsed(setting: Any) -> Any:
+    if not isinstance(setting, dict):
+        return setting
+    if "gradient" in setting:
+        return Gradient(tuple(setting["gradient"]))
+    return {part: as_parsed(inner) for part, inner in setting.items()}
+
+
+def test_the_settings_of_models_stand_in_their_order_with_those_of_all_where_they_have_none(folder: Path) -> None:
+    config = """
+        merge_method: linear
+        models:
+          - {model: models/math, parameters: {weight: [{filter: mlp, value: 2}]}}
+          - {model: models/code}
+          - {model: models/base, parameters: {weight: [0, 1]}}
+        parameters: {weight: 0.5}
+    """
+    assert merge_of(folder, config)["weight"] == [{"mlp": 2, "*": 0.5}, 0.5, {"gradient": [0, 1]}]
+
+
+def test_a_base_among_the_models_of_linear_comes_first_for_its_tokenizer_is_the_results(folder: Path) -> None:
+    config = "merge_method: linear\nbase_model: models/code\n" + TWO
+    assert merge_of(folder, config) == {"use": "linear", "models": ["code", "math"], "weight": [0.7, 0.3]}
+    config = "merge_method: linear\nbase_model: models/base\nparameters: {weight: 1}\n" + BARE
+    assert merge_of(folder, config)["models"] == ["base", "math", "code"]
+
+
+def test_slices_of_all_layers_are_a_merge_of_models(folder: Path) -> None:
+    config = """
+        merge_method: slerp
+        base_model: models/base
+        slices:
+          - sources:
+              - {model: models/math, layer_range: [0, 4]}
+              - {model: models/base, layer_range: [0, 4]}
+            parameters: {t: [{filter: mlp, value: 0.1}]}
+        parameters: {t: 0.5}
+        dtype: float32
+        out_dtype: torch.bfloat16
+    """
+    expected = {"use": "slerp", "models": ["base", "math"], "t": {"mlp": 0.1, "*": 0.5}, "dtype": "bfloat16"}
+    assert merge_of(folder, config) == expected
+
+
+def test_stacks_are_slices_and_their_scales_have_the_depth_of_the_stack(folder: Path) -> None:
+    config = """
+        merge_method: passthrough
+        slices:
+          - sources: [{model: models/math, layer_range: [0, 2]}]
+          - sources:
+              - model: models/code
+                layer_range: [1, 4]
+                parameters: {scale: [{filter: o_proj, value: 0}, {filter: mlp, value: [1, 2]}]}
+    """
+    merge = merge_of(folder, config)
+    assert merge["models"] == ["math", "code"]
+    first, second = merge["slices"]
+    assert first == {"model": "math", "layers": [0, 2]}
+    assert second == {
+        "model": "code",
+        "layers": [1, 4],
+        "scale": {"o_proj": 0, "mlp": {"gradient": [1, 1, 1, 1.5, 2]}, "*": 1},
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------- models
+
+
+def test_folders_are_paths_and_everything_else_is_on_the_hub(folder: Path) -> None:
+    config = """
+        merge_method: linear
+        parameters: {weight: 1}
+        models:
+          - {model: models/math}
+          - {model: someone/math@abc123}
+          - {model: {model: {path: someone/7B-Chat.v0.1, revision: main}}}
+          - {model: x/all}
+          - {model: x/merged}
+    """
+    spec = converted(folder, config)
+    assert spec["models"] == {
+        "math": {"use": "causal_lm", "path": "models/math", "dtype": "auto"},
+        "math-2": {"use": "causal_lm", "hub": "someone/math", "revision": "abc123", "dtype": "auto"},
+        "model-7B-Chat-v0-1": {"use": "causal_lm", "hub": "someone/7B-Chat.v0.1", "revision": "main", "dtype": "auto"},
+        "all-2": {"use": "causal_lm", "hub": "x/all", "dtype": "auto"},
+        "merged-2": {"use": "causal_lm", "hub": "x/merged", "dtype": "auto"},
+    }
+    assert spec["merges"]["merged"]["models"] == list(spec["models"])
+
+
+def test_a_configuration_in_another_folder_has_its_models_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "merge.yml").write_text("merge_method: linear\n" + TWO, "utf-8")
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    text = import_spec("mergekit", Path("../merge.yml"))
+    assert yaml.safe_load(text)["models"]["math"]["path"] == str((folder / "models" / "math").resolve())
+    (elsewhere / "spec.yaml").write_text(text, "utf-8")
+    assert set(load("spec.yaml").models) == {"math", "code"}
+
+
+def test_what_has_no_effect_is_left_out_and_said(folder: Path) -> None:
+    config = "merge_method: linear\nchat_template: auto\nname: mine\nparameters: {density: 0.5, int8_mask: 1}\n" + TWO
+    (folder / "merge.yml").write_text(config, "utf-8")
+    lines = import_spec("mergekit", Path("merge.yml")).splitlines()
+    assert lines[:4] == [
+        "# From merge.yml, a configuration of mergekit, by `compat import mergekit`.",
+        "# Left out, as linear does not take it: density.",
+        "# Left out, as mergekit ignores it: name.",
+        "# Left out: chat_template. The result has that of its tokenizer.",
+    ]
+
+
+# -------------------------------------------------------------------------------------------------------- mistakes
+
+
+def test_everything_that_cannot_be_said_is_named_at_once_with_its_place(folder: Path) -> None:
+    config = """\
+merge_method: linaer
+models:
+  - model: a/b+c/lora
+    parameters: {weight: 1}
+  - modl: x
+modules: {text: {}}
+dtype: int64
+tokenizer: {source: other/x, tokens: {a: {source: b}}, pad_to_multiple_of: 8}
+"""
+    assert complaints(folder, config) == [
+        "merge.yml:1:15: merge_method: mergekit 0.1.5 has no method 'linaer'; did you mean 'linear'?",
+        "merge.yml:3:12: models.0.model: the adapter c/lora cannot be applied; "
+        "merge it into its model first, and name the folder of that",
+        "merge.yml:5:5: models.1: a mapping names no `model`",
+        "merge.yml:6:1: modules: modules cannot be merged one by one; name whole `models`",
+        "merge.yml:7:8: dtype: a result cannot be stored in 'int64'; there are float64, float32, bfloat16, float16",
+        "merge.yml:8:21: tokenizer.source: the tokenizer of one model can only be that of the base model; "
+        "write base or union",
+        "merge.yml:8:38: tokenizer.tokens: tokens of a tokenizer cannot be said",
+        "merge.yml:8:76: tokenizer.pad_to_multiple_of: pad_to_multiple_of of a tokenizer cannot be said",
+    ]
+
+
+SLICED = "slices:\n- sources:\n  - {model: models/math, layer_range: [0, 4]}\n"
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("merge_method: slerp\nparameters: {t: 1}\n" + BARE, "1:1: base_model: slerp needs a base model"),
+        ("merge_method: slerp\nbase_model: models/math\n" + BARE, "parameters.t: the merge needs `t`"),
+        ("merge_method: linear\n" + BARE, "3:3: models.0.parameters: math needs `weight`"),
+        ("merge_method: linear\nparameters: {weight: x}\n" + BARE, "2:22: parameters.weight: 'x' does not fit"),
+        (
+            "merge_method: linear\nparameters: {weight: 1, normalize: [1, 0]}\n" + BARE,
+            "2:36: parameters.normalize: normalize cannot change over depth",
+        ),
+        (
+            "merge_method: linear\nparameters: {weight: [{filter: mlp, value: 1}]}\n" + BARE,
+            "parameters.weight: nothing is said for the tensors that no filter fits",
+        ),
+        ("merge_method: linear\nparameters: {weight: [{filter: mlp}]}\n" + BARE, "a mapping has no `value`"),
+        ("merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a/b}, {model: a/b}]", "b is named twice"),
+        ("merge_method: linear\n" + TWO + SLICED, "1:1: there must be either `models` or `slices`"),
+        (
+            "merge_method: linear\nparameters: {weight: 1}\n" + SLICED + "  - {model: a/b, layer_range: [1, 5]}",
+            "slices.0.sources.1.layer_range: layers [1, 5] are taken of b; only passthrough takes slices apart",
+        ),
+        (
+            "merge_method: linear\nparameters: {weight: 1}\n" + SLICED.replace("4", "3"),
+            "layers [0, 3] are taken of math, which has 4",
+        ),
+        (
+            "merge_method: linear\nparameters: {weight: 1}\n" + SLICED + SLICED.removeprefix("slices:\n"),
+            "3:1: slices: 2 slices cannot be merged one by one",
+        ),
+        ("merge_method: passthrough\n" + BARE, "without slices there is one model, not 2"),
+        (
+            "merge_method: passthrough\n" + SLICED + "  - {model: models/code, layer_range: [0, 4]}",
+            "passthrough takes one model for each slice, not 2",
+        ),
+        (
+            "merge_method: passthrough\nslices: [{sources: [{model: models/math, layer_range: [2, 5]}]}]",
+            "layers [2, 5] are taken of math, which has 4",
+        ),
+        ("merge_method: passthrough\nslices: [{sources: [{model: a/b}]}]", "there is no range of layers"),
+        (
+            "merge_method: passthrough\nslices: [{sources: [{model: a/b, layer_range: [0, 1]}], residual_weight: 1}]",
+            "slices.0.residual_weight: a residual weight cannot be said",
+        ),
+        (
+            "merge_method: passthrough\nparameters: {scale: [{filter: layers.1., value: 2}]}\n" + SLICED,
+            "2:14: parameters.scale: a filter with a number means a layer of the model that it comes from",
+        ),
+        (
+            "merge_method: slerp\nbase_model: models/math\nparameters: {t: 1.5}\n" + BARE,
+            "3:14: parameters.t: slerp does not take this: Input should be less than or equal to 1",
+        ),
+        ("merge_method: linear\n  models: 3", "this `:` cannot stand here"),
+    ],
+)
+def test_mistakes(config: str, message: str, folder: Path) -> None:
+    found = complaints(folder, config)
+    assert any(message in line for line in found), found
