@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,10 @@ import yaml
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from compat_spec.cli.main import main
 from compat_spec.nn.network import save_network
 from tests.builders import tiny_network
-from tests.run.experiments import COMPAT, Workplace
+from tests.run.experiments import Workplace
 
 SPEC = """
 models:
@@ -40,23 +40,27 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def compat(folder: Path, *arguments: str, status: int = 0, threads: int = 1) -> str:
-    """What the command prints."""
-    done = subprocess.run(
-        [COMPAT, *arguments],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": str(threads), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == status, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout + done.stderr
+Compat = Callable[..., str]
 
 
-def test_a_merge_becomes_a_folder_that_transformers_opens(models: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def compat(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Compat:
+    """Runs the command in a folder, and gives what it prints."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(folder: Path, *arguments: str, status: int = 0) -> str:
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr("sys.argv", ["compat", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        assert (ended.value.code or 0) == status, out + err
+        return out + err
+
+    return run
+
+
+def test_a_merge_becomes_a_folder_that_transformers_opens(compat: Compat, models: Path, tmp_path: Path) -> None:
     out = tmp_path / "made" / "average"
     assert f"{out}: " in compat(models, "merge", "spec.yaml", "average", "--out", str(out))
     merged = AutoModelForCausalLM.from_pretrained(out)
@@ -74,7 +78,7 @@ def test_a_merge_becomes_a_folder_that_transformers_opens(models: Path, tmp_path
     assert sorted(path.name for path in out.parent.iterdir()) == ["average"], "nothing is left beside it"
 
 
-def test_the_card_says_what_it_was_made_of(models: Path, tmp_path: Path) -> None:
+def test_the_card_says_what_it_was_made_of(compat: Compat, models: Path, tmp_path: Path) -> None:
     compat(models, "merge", "spec.yaml", "average", "--out", str(tmp_path / "m"), "--quiet")
     _, front, body = (tmp_path / "m" / "README.md").read_text().split("---\n", 2)
     assert yaml.safe_load(front) == {"library_name": "transformers", "tags": ["merge", "compat"]}
@@ -86,15 +90,17 @@ def test_the_card_says_what_it_was_made_of(models: Path, tmp_path: Path) -> None
     assert "torch" in provenance["versions"]
 
 
-def test_the_bits_do_not_depend_on_the_number_of_threads(models: Path, tmp_path: Path) -> None:
+def test_the_bits_do_not_depend_on_the_number_of_threads(compat: Compat, models: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
     for threads in (1, 3):
-        out = str(tmp_path / str(threads))
-        compat(models, "merge", "spec.yaml", "average", "-o", out, "--quiet", threads=threads)
+        torch.set_num_threads(threads)
+        compat(models, "merge", "spec.yaml", "average", "-o", str(tmp_path / str(threads)), "--quiet")
+    torch.set_num_threads(before)
     one, three = ((tmp_path / threads / "model.safetensors").read_bytes() for threads in "13")
     assert one == three
 
 
-def test_a_dry_run_says_the_bytes_and_writes_nothing(models: Path) -> None:
+def test_a_dry_run_says_the_bytes_and_writes_nothing(compat: Compat, models: Path) -> None:
     before = sorted(models.rglob("*"))
     said = compat(models, "merge", "spec.yaml", "average", "--dry-run")
     size = sum(tensor.nbytes for tensor in load_file(models / "law" / "model.safetensors").values())
@@ -103,11 +109,11 @@ def test_a_dry_run_says_the_bytes_and_writes_nothing(models: Path) -> None:
     assert sorted(models.rglob("*")) == before
 
 
-def test_large_results_come_in_shards(models: Path, tmp_path: Path) -> None:
+def test_large_results_come_in_shards(compat: Compat, models: Path, tmp_path: Path) -> None:
     overrides = ["--set", "merges.average.dtype=float64", "--shard-size", "0.001"]
     compat(models, "merge", "spec.yaml", "average", *overrides, "-o", str(tmp_path / "m"))
     whole = AutoModelForCausalLM.from_pretrained(tmp_path / "m")
-    assert whole.model.embed_tokens.weight.dtype == torch.float64
+    assert (whole.config.dtype, whole.model.embed_tokens.weight.dtype) == (torch.float64, torch.float64)
 
 
 @pytest.mark.parametrize(
@@ -122,13 +128,15 @@ def test_large_results_come_in_shards(models: Path, tmp_path: Path) -> None:
         (["average", "--out", "spec.yaml/inside"], 1, "spec.yaml/inside cannot be written: Not a directory"),
     ],
 )
-def test_what_cannot_be_meant_is_told(models: Path, arguments: list[str], status: int, message: str) -> None:
+def test_what_cannot_be_meant_is_told(
+    compat: Compat, models: Path, arguments: list[str], status: int, message: str
+) -> None:
     before = sorted(models.rglob("*"))
     assert message in compat(models, "merge", "spec.yaml", *arguments, status=status)
     assert sorted(models.rglob("*")) == before
 
 
-def test_models_that_the_spec_trains_are_trained_first_and_kept(tmp_path: Path) -> None:
+def test_models_that_the_spec_trains_are_trained_first_and_kept(compat: Compat, tmp_path: Path) -> None:
     place = Workplace(tmp_path)
     place.spec  # noqa: B018  (written on first use)
     assert "steps come first" in compat(place.folder, "merge", "tiny.yaml", "average", "--dry-run")
@@ -166,14 +174,14 @@ def bare(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_any_tensors_can_be_merged(bare: Path) -> None:
+def test_any_tensors_can_be_merged(compat: Compat, bare: Path) -> None:
     compat(bare, "merge", "bare.yaml", "average")
     a, b, merged = (load_file(bare / name) for name in ("a.safetensors", "b.safetensors", "average/model.safetensors"))
     torch.testing.assert_close(merged["conv.0.weight"], (a["conv.0.weight"] + b["conv.0.weight"]) / 2)
     assert merged["steps"] == 5
 
 
-def test_tensors_alone_can_only_be_merged(bare: Path) -> None:
+def test_tensors_alone_can_only_be_merged(compat: Compat, bare: Path) -> None:
     more = """
   route: {use: logit_average, models: [a, b]}
 tasks: {math: {use: word_problems}}
@@ -196,7 +204,7 @@ metrics:
     assert f"trained.yaml:3:3: models.c: a is tensors alone, which cannot be trained; {advice}" in said.splitlines()
 
 
-def test_models_that_do_not_go_together_leave_nothing_behind(bare: Path) -> None:
+def test_models_that_do_not_go_together_leave_nothing_behind(compat: Compat, bare: Path) -> None:
     save_file({"conv.0.weight": torch.ones(2, 3, 3, 3)}, bare / "b.safetensors")
     said = compat(bare, "merge", "bare.yaml", "average", status=1)
     assert said == "compat: a and b do not have the same tensors: a has steps and b has not\n"
