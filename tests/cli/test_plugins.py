@@ -85,7 +85,7 @@ def test_show_tells_every_parameter_of_every_plugin(namespace: str) -> None:
         assert plugin.component is not None
         text = printed("show", plugin.name)
         shown = [line.split()[0] for line in text.splitlines() if line and not line.startswith(" ")]
-        for name, field in plugin.component.model_fields.items():
+        for name, field in plugin.component.parameters().items():
             assert name in shown
             if field.description:
                 assert words(field.description)[:40] in words(text)

@@ -122,7 +122,7 @@ def test_every_plugin_and_parameter_is_described() -> None:
                 continue
             definition = schema["definitions"][f"{namespace.removeprefix('compat.')}.{plugin.name}"]
             assert plugin.summary in definition["description"]
-            for name in plugin.component.model_fields:
+            for name in plugin.component.parameters():
                 assert definition["properties"][name].get("description"), f"{plugin.name}.{name} has no description"
 
 
