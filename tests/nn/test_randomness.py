@@ -65,7 +65,7 @@ def test_threads_make_no_difference(monkeypatch, numbers, threads):
 
 def test_what_was_drawn_before_makes_no_difference(numbers):
     torch.manual_seed(5)
-    np.random.seed(5)  # noqa: NPY002
+    np.random.seed(5)
     torch.rand(7)
     uniform((11,), 3, "h.0.weight")
     state = torch.get_rng_state()
