@@ -26,6 +26,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 from compat_spec.nn.per_tensor import OnePerModel, TensorPlace
+from compat_spec.nn.weights import Weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -141,6 +142,9 @@ class ModelSource(Component):
 
     namespace = "compat.models"
 
+    bare: ClassVar[bool] = False
+    """Whether it is tensors alone, of which no network can be made: they can be merged, and nothing else."""
+
     tokenizer_fields: ClassVar[frozenset[str] | None] = None
     """The fields that decide the tokenizer, so that models which differ in others share it; None is all of them."""
 
@@ -149,6 +153,13 @@ class ModelSource(Component):
 
         Two models whose architectures disagree on a key cannot be merged; `compat validate` says so. One key does not
         count there: `max_position_embeddings`, the longest text that the model reads.
+        """
+        return None
+
+    def weights(self) -> Weights | None:
+        """Where the model's tensors lie as they are, to be merged from there without a copy; None when nowhere.
+
+        Called when they are about to be read: it may fetch them.
         """
         return None
 

@@ -7,7 +7,21 @@ import sys
 
 import typer
 
-from compat_spec.cli import cache, explain, importing, plan, plugins, query, run, runs, schema, show, validate, version
+from compat_spec.cli import (
+    cache,
+    explain,
+    importing,
+    merge,
+    plan,
+    plugins,
+    query,
+    run,
+    runs,
+    schema,
+    show,
+    validate,
+    version,
+)
 from compat_spec.errors import CompatError, InterruptedRun
 
 EPILOG = "Start with: compat run specs/quickstart.yaml"
@@ -24,6 +38,7 @@ app = typer.Typer(
 app.command()(run.run)
 app.command()(validate.validate)
 app.command()(plan.plan)
+app.command()(merge.merge)
 app.command()(explain.explain)
 app.command()(query.query)
 app.command()(runs.runs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Annotated, Any
 
 import typer
@@ -89,8 +90,14 @@ def _type(field: Any, definitions: Any) -> str:
     """A JSON Schema type in words."""
     if "$ref" in field:
         return _type(definitions[field["$ref"].rpartition("/")[2]], definitions)
-    if "anyOf" in field:
-        return " or ".join(dict.fromkeys(_type(option, definitions) for option in field["anyOf"]))
+    options = field.get("anyOf", field.get("oneOf"))
+    if options is not None:
+        if any(re.search(r"/Gradient\d*$", option.get("$ref", "")) for option in options):  # a `PerTensor`
+            return f"{_type(options[0], definitions)} per tensor"
+        words = list(dict.fromkeys(_type(option, definitions) for option in options))
+        if words[1:] == [f"list of {words[0]}"] and words[0].endswith(" per tensor"):  # a `PerModel`
+            return f"{words[0]}, or list with one per model"
+        return " or ".join(words)
     if "enum" in field:
         return " | ".join(map(str, field["enum"]))
     if "const" in field:

@@ -9,6 +9,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 
 import torch
@@ -80,6 +81,7 @@ class Checkpoint(TensorSource):
     def __init__(self, place: Path) -> None:
         self.place = place
         self._descriptors: dict[Path, int] = {}
+        self._opening = Lock()
         self._stored: dict[str, _Stored] = {}
         for file, names in _files(place).items():
             found = _header(file)
@@ -123,8 +125,9 @@ class Checkpoint(TensorSource):
         return tensor
 
     def _fill(self, buffer: memoryview, file: Path, offset: int) -> None:
-        if file not in self._descriptors:
-            self._descriptors[file] = os.open(file, os.O_RDONLY)
+        with self._opening:
+            if file not in self._descriptors:
+                self._descriptors[file] = os.open(file, os.O_RDONLY)
         done = 0
         while done < len(buffer):  # the operating system reads at most 2 GiB at once
             read = os.preadv(self._descriptors[file], [buffer[done:]], offset + done)

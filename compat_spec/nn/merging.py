@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,16 +17,12 @@ from compat_spec.errors import CompatError
 from compat_spec.nn.block_names import block_counts, depths
 from compat_spec.nn.checkpoint import TensorSource
 from compat_spec.nn.per_tensor import TensorPlace
+from compat_spec.nn.pieces import PIECE, PIECE_ON_GPU
 from compat_spec.nn.restacking import restacked
 from compat_spec.nn.shards import SHARD_BYTES, ShardWriter
 
 if TYPE_CHECKING:
     from compat_spec.components import TensorMerge
-
-PIECE = 1 << 18
-"""Entries of a piece on a CPU: what several models' pieces in float32 take still fits into its cache."""
-
-PIECE_ON_GPU = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,31 +110,40 @@ class TensorMerging:
         """
         outline = {output.name: (output.dtype, output.shape) for output in self.outputs.values()}
         total, done = sum(math.prod(shape) for _, shape in outline.values()), 0
-        with ShardWriter(folder, outline, shard_bytes) as writer:
+        with ShardWriter(folder, outline, shard_bytes) as writer, _threads() as threads:
             for name in writer.order:
                 output = self.outputs[name]
+                count = math.prod(output.shape)
                 progress(done, total, name)
-                writer.begin(name)
                 place = TensorPlace(name, output.depth, seed, found or {})
-                for piece in self._make(output, place, device):
-                    writer.write(piece)
-                done += math.prod(output.shape)
+                if output.kept:
+                    writer.write(name, self._kept(output))
+                elif self.merge.elementwise:
+                    self._write_pieces(output, place, writer, device, threads)
+                elif count:
+                    read = [tensors.piece(own, 0, count).reshape(output.shape) for tensors, own in self._inputs(output)]
+                    writer.write(name, self._combine(output, place, read, device))
+                done += count
 
-    def _make(self, output: Output, place: TensorPlace, device: str) -> Iterator[Tensor]:
-        """The pieces of a tensor of the result, on the CPU, in its own type."""
-        inputs = self._inputs(output)
-        if output.kept:
-            yield self._kept(output)
-            return
+    def _write_pieces(
+        self, output: Output, place: TensorPlace, writer: ShardWriter, device: str, threads: ThreadPoolExecutor
+    ) -> None:
         count = math.prod(output.shape)
+        inputs = self._inputs(output)
         size = PIECE if device == "cpu" else PIECE_ON_GPU
-        for start in range(0, count, size) if self.merge.elementwise else range(min(count, 1)):
-            stop = min(start + size, count) if self.merge.elementwise else count
-            read = [tensors.piece(name, start, stop) for tensors, name in inputs]
-            if not self.merge.elementwise:
-                read = [tensor.reshape(output.shape) for tensor in read]
-            base = read.pop() if output.base is not None else None
-            yield merge_tensor(self.merge, read, base, place, dtype=output.dtype, device=device).cpu()
+
+        def write(start: int) -> None:
+            read = [tensors.piece(name, start, min(start + size, count)) for tensors, name in inputs]
+            writer.write(output.name, self._combine(output, place, read, device), start)
+
+        # each piece on one thread: threads of torch that share every small sum would wait for each other all the time
+        with _single_threaded():
+            list(threads.map(write, range(0, count, size)))
+
+    def _combine(self, output: Output, place: TensorPlace, read: list[Tensor], device: str) -> Tensor:
+        """What has been read of all models, combined, on the CPU and in the type of the result."""
+        base = read.pop() if output.base is not None else None
+        return merge_tensor(self.merge, read, base, place, dtype=output.dtype, device=device).cpu()
 
     def _kept(self, output: Output) -> Tensor:
         (first, first_name), *others = self._inputs(output)
@@ -255,6 +262,37 @@ def merge_tensor(
             f"{list(tensors[0].shape)}"
         )
     return result.to(dtype)
+
+
+@contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """As many threads as torch has; none of them begins anything more once something went wrong."""
+    _let_allocator_keep_memory()
+    threads = ThreadPoolExecutor(torch.get_num_threads())
+    try:
+        yield threads
+    finally:
+        threads.shutdown(cancel_futures=True)
+
+
+def _let_allocator_keep_memory() -> None:
+    """Make and drop a block of memory that is much larger than a piece.
+
+    The allocator of Linux returns freed pieces to the system, and gets them back page by page, until it has seen a
+    larger block come and go: that took three times as long as all the work on the pieces.
+    """
+    bytearray(32 * PIECE)
+
+
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    """Inside, every operation of torch runs on the thread that calls it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _bytes(dtype: torch.dtype, shape: Sequence[int]) -> int:

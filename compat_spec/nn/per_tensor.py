@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 if TYPE_CHECKING:
@@ -35,7 +35,24 @@ def _serves_all(by_name: Mapping[str, Any]) -> Mapping[str, Any]:
     return by_name
 
 
-PerTensor: TypeAlias = T | Gradient[T] | Annotated[dict[str, T | Gradient[T]], AfterValidator(_serves_all)]
+def _form(value: Any) -> str:
+    """Which of the forms below a value is meant to be, so that what is wrong with it is said of that one alone."""
+    if isinstance(value, Gradient) or (isinstance(value, Mapping) and "gradient" in value):
+        return "gradient"
+    return "map" if isinstance(value, Mapping) else "number"
+
+
+_Depth: TypeAlias = Annotated[
+    Annotated[T, Tag("number")] | Annotated[Gradient[T], Tag("gradient")],
+    Discriminator(lambda value: "gradient" if _form(value) == "map" else _form(value)),
+]
+
+PerTensor: TypeAlias = Annotated[
+    Annotated[T, Tag("number")]
+    | Annotated[Gradient[T], Tag("gradient")]
+    | Annotated[dict[str, _Depth[T]], AfterValidator(_serves_all), Tag("map")],
+    Discriminator(_form),
+]
 """A number, a gradient over depth, or a map from parts of tensor names to these: `{mlp: 0.3, "*": 0.5}`.
 
 The first part that a tensor's name contains decides; `*` holds for all others.
@@ -46,7 +63,11 @@ class OnePerModel:
     """Marks a field whose list has one entry for each of the merge's models."""
 
 
-PerModel: TypeAlias = Annotated[PerTensor[T] | tuple[PerTensor[T], ...], OnePerModel()]
+PerModel: TypeAlias = Annotated[
+    Annotated[PerTensor[T], Tag("one")] | Annotated[tuple[PerTensor[T], ...], Tag("list")],
+    Discriminator(lambda value: "list" if isinstance(value, list | tuple) else "one"),
+    OnePerModel(),
+]
 """One such number for all models, or a list with one for each."""
 
 

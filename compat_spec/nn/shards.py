@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
 
 import torch
 from torch import Tensor
@@ -15,15 +15,16 @@ from torch import Tensor
 from compat_spec.nn.checkpoint import DTYPES, INDEX, SINGLE
 
 SHARD_BYTES = 5 * 10**9
-"""How large a file becomes at most, unless a single tensor is larger."""
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 class ShardWriter:
-    """A folder of safetensors whose tensors are given one after the other, in the order of `order`.
+    """A folder of safetensors, written tensor by tensor and piece by piece, in any order and from several threads.
 
-    What they are called, and their types and shapes, must be known before: it stands at the beginning of the files.
+    Args:
+        outline: the type and shape of every tensor, which stand at the beginning of the files.
+        shard_bytes: how large a file becomes at most, unless a single tensor is larger.
     """
 
     def __init__(
@@ -33,53 +34,46 @@ class ShardWriter:
         self._outline = outline
         # wide types first, so that every tensor begins at a multiple of its entries' size
         self.order: Sequence[str] = sorted(outline, key=lambda name: (-outline[name][0].itemsize, name))
+        """The order in which the tensors lie in the files: the fastest to write them in."""
         self._shards = self._split(shard_bytes)
-        self._file: BinaryIO | None = None
-        self._left = 0
-        self._shard = self._tensor = -1
+        self._places: dict[str, tuple[int, int]] = {}
+        """The descriptor of the file of each tensor, and where it begins there."""
 
     def __enter__(self) -> ShardWriter:
+        for number, shard in enumerate(self._shards):
+            self._begin(self._folder / self._file_name(number), shard)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if self._file is not None:
-            self._file.close()
+        for descriptor in {descriptor for descriptor, _ in self._places.values()}:
+            os.close(descriptor)
+        self._places.clear()
         if kind is None and len(self._shards) > 1:
             self._write_index()
 
-    @property
-    def total_bytes(self) -> int:
-        return sum(map(self._bytes, self._outline))
-
-    def begin(self, name: str) -> None:
-        """What is written next is this tensor: the next of `order`."""
-        self._tensor += 1
-        assert name == self.order[self._tensor], f"{name} is not the next tensor"
-        assert self._left == 0, f"{self._left} bytes of the tensor before {name} are missing"
-        if self._shard < 0 or name not in self._shards[self._shard]:
-            self._open_next_shard()
-        self._left = self._bytes(name)
-
-    def write(self, piece: Tensor) -> None:
-        """The next entries of the tensor that was begun, in its own type."""
-        assert self._file is not None
+    def write(self, name: str, piece: Tensor, start: int = 0) -> None:
+        """Entries of a tensor, in its own type, from the entry `start` of the flattened tensor on."""
+        dtype, shape = self._outline[name]
+        assert piece.dtype == dtype
+        assert start + piece.numel() <= math.prod(shape)
+        descriptor, offset = self._places[name]
+        offset += start * dtype.itemsize
         data = piece.contiguous().flatten().view(torch.uint8).numpy().data
-        self._left -= len(data)
-        assert self._left >= 0, "more entries than the tensor has"
         while data:  # the operating system writes at most 2 GiB at once
-            data = data[self._file.write(data) :]
+            written = os.pwrite(descriptor, data, offset)
+            data, offset = data[written:], offset + written
 
-    def _split(self, shard_bytes: int) -> list[dict[str, None]]:
-        shards: list[dict[str, None]] = []
+    def _split(self, shard_bytes: int) -> list[list[str]]:
+        shards: list[list[str]] = []
         filled = 0
         for name in self.order:
             size = self._bytes(name)
             if not shards or filled + size > shard_bytes:
-                shards.append({})
+                shards.append([])
                 filled = 0
-            shards[-1][name] = None
+            shards[-1].append(name)
             filled += size
-        return shards or [{}]
+        return shards or [[]]
 
     def _bytes(self, name: str) -> int:
         dtype, shape = self._outline[name]
@@ -89,23 +83,24 @@ class ShardWriter:
         count = len(self._shards)
         return SINGLE if count == 1 else f"model-{shard + 1:05}-of-{count:05}.safetensors"
 
-    def _open_next_shard(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        self._shard += 1
+    def _begin(self, file: Path, names: Sequence[str]) -> None:
+        """Write the header of a file, and make room for its tensors."""
         header: dict[str, object] = {"__metadata__": {"format": "pt"}}
-        offset = 0
-        for name in self._shards[self._shard]:
+        end = 0
+        starts: dict[str, int] = {}
+        for name in names:
             dtype, shape = self._outline[name]
-            end = offset + self._bytes(name)
-            header[name] = {"dtype": NAMES[dtype], "shape": list(shape), "data_offsets": [offset, end]}
-            offset = end
+            starts[name], end = end, end + self._bytes(name)
+            header[name] = {"dtype": NAMES[dtype], "shape": list(shape), "data_offsets": [starts[name], end]}
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
-        self._file = (self._folder / self._file_name(self._shard)).open("wb", buffering=0)
-        self._file.write(len(text).to_bytes(8, "little") + text)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        os.pwrite(descriptor, len(text).to_bytes(8, "little") + text, 0)
+        os.truncate(descriptor, 8 + len(text) + end)
+        self._places |= {name: (descriptor, 8 + len(text) + start) for name, start in starts.items()}
 
     def _write_index(self) -> None:
         weight_map = {name: self._file_name(number) for number, shard in enumerate(self._shards) for name in shard}
-        index = {"metadata": {"total_size": self.total_bytes}, "weight_map": dict(sorted(weight_map.items()))}
+        total = sum(map(self._bytes, self._outline))
+        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
         (self._folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", "utf-8")

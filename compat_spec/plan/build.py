@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from compat_spec.plan.artifacts import Artifacts
 from compat_spec.plan.describe import model_infos
 from compat_spec.plan.measurements import Measurements
-from compat_spec.plan.points import Points, own_point, select
+from compat_spec.plan.points import Assignment, Points, own_point, select
 from compat_spec.plan.steps import Plan, TaskInfo
 from compat_spec.spec.spec import ModelRef, Spec, TaskVariant
+from compat_spec.store import ArtifactRef
 
 
 def make_plan(spec: Spec) -> Plan:
@@ -37,6 +40,24 @@ def make_plan(spec: Spec) -> Plan:
         tasks=tasks,
         parameters=tuple(sorted(swept)),
     )
+
+
+def plan_models(spec: Spec, refs: Iterable[ModelRef], assignment: Assignment) -> tuple[Plan, list[ArtifactRef]]:
+    """The steps that make these models, at a point of the spec's sweeps and with its first seed, and nothing else."""
+    artifacts = Artifacts(spec, Points(spec))
+    made = [artifacts.model(ref, assignment, spec.seeds[0]) for ref in refs]
+    return _without_measurements(spec, artifacts), made
+
+
+def plan_merge(spec: Spec, name: str, assignment: Assignment) -> tuple[Plan, ArtifactRef]:
+    """The steps that make one merge, at a point of its sweeps and with the spec's first seed, and nothing else."""
+    artifacts = Artifacts(spec, Points(spec))
+    merge = artifacts.merge(name, assignment, spec.seeds[0])
+    return _without_measurements(spec, artifacts), merge
+
+
+def _without_measurements(spec: Spec, artifacts: Artifacts) -> Plan:
+    return Plan(spec.name, spec.text, str(spec.path), artifacts.steps, {}, model_infos(spec), (), ())
 
 
 def _task_info(spec: Spec, artifacts: Artifacts, name: str) -> TaskInfo:

@@ -1,6 +1,30 @@
-"""Plan -> artifacts and rows: runs the steps that the store lacks, on an executor, and records all of them."""
+"""Plan -> artifacts and rows: runs the steps that the store lacks, on an executor, and records all of them.
 
-from compat_spec.run.devices import resolve_devices
-from compat_spec.run.experiment import Failure, RunSummary, run_plan
+`run_plan` is `compat run`, `SingleMerge` is `compat merge`. They are imported when they are first used.
+"""
 
-__all__ = ["Failure", "RunSummary", "resolve_devices", "run_plan"]
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compat_spec.run.devices import resolve_devices
+    from compat_spec.run.experiment import Failure, RunSummary, run_plan
+    from compat_spec.run.single_merge import SingleMerge
+
+__all__ = ["Failure", "RunSummary", "SingleMerge", "resolve_devices", "run_plan"]
+
+_HOMES = {
+    "Failure": "experiment",
+    "RunSummary": "experiment",
+    "SingleMerge": "single_merge",
+    "resolve_devices": "devices",
+    "run_plan": "experiment",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from compat_spec.components import Merge, ModuleMerge, TensorMerge
 from compat_spec.errors import CompatError
-from compat_spec.nn.checkpoint import INDEX, Checkpoint
-from compat_spec.nn.merged_config import restack_config
-from compat_spec.nn.merging import Model, TensorMerging
-from compat_spec.nn.network import check_same_vocabulary, load_tokenizer, seeded
+from compat_spec.nn.network import seeded
+from compat_spec.nn.weights import Weights
 from compat_spec.plan import Step
 from compat_spec.run import networks
 from compat_spec.run.calls import component_of
+from compat_spec.run.folders import merging_of, write_beside
 from compat_spec.run.networks import experts_of
 from compat_spec.run.studying import StepStudy
 from compat_spec.run.training import train
@@ -32,21 +28,13 @@ def merge_models(step: Step, workspace: Workspace, device: str, folder: Path) ->
 
 
 def _merge_tensors(merge: TensorMerge, step: Step, workspace: Workspace, device: str, folder: Path) -> dict[str, Any]:
-    inputs = dict(step.inputs)
-    folders = [workspace.store.path(ref) for ref in experts_of(inputs)]
-    base_name = getattr(merge, "base", None)
-    base_ref = inputs.get(f"model:{base_name}")
-    _check_same_tokens(dict(zip(merge.models, folders, strict=True)))
-    with ExitStack() as stack:
-        models = [
-            Model(name, stack.enter_context(Checkpoint(path))) for name, path in zip(merge.models, folders, strict=True)
-        ]
-        base = (
-            Model(str(base_name), stack.enter_context(Checkpoint(workspace.store.path(base_ref)))) if base_ref else None
-        )
-        merging = TensorMerging(merge, models, base)
+    names: list[str] = [*merge.models]
+    refs = dict(zip(names, experts_of(dict(step.inputs)), strict=True))
+    refs |= {role.removeprefix("model:"): ref for role, ref in step.inputs.items() if role.startswith("model:")}
+    places = {name: Weights(workspace.store.path(ref)) for name, ref in refs.items()}
+    with merging_of(merge, places) as merging:
         with seeded(step.seed or 0):
-            found = merge.study(StepStudy(step, workspace, device, models, base))
+            found = merge.study(StepStudy(step, workspace, device, merging.models, merging.base))
         merging.write(
             folder,
             seed=step.seed or 0,
@@ -54,30 +42,13 @@ def _merge_tensors(merge: TensorMerge, step: Step, workspace: Workspace, device:
             device=device,
             progress=lambda done, total, name: _tell(workspace, step, done, total, name),
         )
-    _copy_all_but_tensors(folders[0], folder)
-    if merging.blocks is not None:
-        restack_config(folder, folders, merging.blocks)
+    write_beside(merging, places, folder)
     return {}
 
 
 def _tell(workspace: Workspace, step: Step, done: int, total: int, name: str) -> None:
     workspace.link.tell(step.fingerprint, done, total, name)
     workspace.stop_here()
-
-
-def _check_same_tokens(folders: Mapping[str, Path]) -> None:
-    files = {(folder / "tokenizer.json") for folder in folders.values()}
-    alike = all(file.exists() for file in files) and len({file.read_bytes() for file in files}) == 1
-    if not alike:
-        check_same_vocabulary({name: load_tokenizer(folder) for name, folder in folders.items()})
-
-
-def _copy_all_but_tensors(source: Path, folder: Path) -> None:
-    """Config and tokenizer are the first model's."""
-    for path in source.iterdir():
-        kept = path.suffix in {".json", ".txt", ".model", ".jinja"} and path.name not in (INDEX, "artifact.json")
-        if kept and path.is_file():
-            shutil.copyfile(path, folder / path.name)
 
 
 def _merge_modules(merge: ModuleMerge, step: Step, workspace: Workspace, device: str, folder: Path) -> dict[str, Any]:

@@ -25,11 +25,12 @@ def versions(steps: Iterable[Step]) -> dict[str, str]:
     used = sorted({(call.namespace, call.use) for call in calls})
     plugins = [registry.plugin(namespace, use) for namespace, use in used]
     found = {plugin.distribution: plugin.distribution_version for plugin in plugins}
-    return dict(sorted((found | _library_versions()).items()))
+    return dict(sorted((found | library_versions()).items()))
 
 
 @cache
-def _library_versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """The versions of Python and of what decides numbers, the plugins' distributions aside."""
     found = {"python": platform.python_version()}
     for library in LIBRARIES:
         try:

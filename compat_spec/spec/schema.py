@@ -204,10 +204,33 @@ def _components(namespace: str) -> Iterator[tuple[str, type[Component]]]:
 def parameters_schema(cls: type[Component], ref_template: str = "#/$defs/{model}") -> Schema:
     """The JSON Schema of a component's parameters; names and meanings only, where one has a type that JSON lacks."""
     try:
-        return cls.model_json_schema(ref_template=ref_template)
+        return _with_short_names(cls.model_json_schema(ref_template=ref_template), ref_template)
     except (PydanticInvalidForJsonSchema, PydanticUserError):
         fields = cls.parameters().items()
         return {"properties": {name: {"description": field.description or ""} for name, field in fields}}
+
+
+def _with_short_names(schema: Schema, ref_template: str) -> Schema:
+    """The same, with definitions called by their titles; pydantic spells out the parameters of generic types."""
+    short, references = dict[str, str](), dict[str, str]()
+    for name, definition in schema.get("$defs", {}).items():
+        title = definition.get("title", name)
+        taken = sum(other.rstrip("0123456789") == title for other in short.values())
+        short[name] = f"{title}{taken + 1}" if taken else title
+        references[ref_template.format(model=name)] = ref_template.format(model=short[name])
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {
+                key: references.get(inner, inner) if key == "$ref" and isinstance(inner, str) else renamed(inner)
+                for key, inner in value.items()
+            }
+        return [renamed(inner) for inner in value] if isinstance(value, list) else value
+
+    changed: Schema = renamed(schema)
+    if short:
+        changed["$defs"] = {short[name]: inner for name, inner in changed["$defs"].items()}
+    return changed
 
 
 def _define(
@@ -238,7 +261,9 @@ def _with_sweeps(schema: Schema) -> Schema:
         changed["items"] = _or_sweep(_with_sweeps(changed["items"]))
     if "prefixItems" in changed:
         changed["items"] = [_or_sweep(_with_sweeps(inner)) for inner in changed.pop("prefixItems")]
-    for key in ("anyOf", "oneOf", "allOf"):
+    if "oneOf" in changed:  # with sweeps inside, more than one may fit
+        changed["anyOf"] = changed.pop("oneOf")
+    for key in ("anyOf", "allOf"):
         if key in changed:
             changed[key] = [_with_sweeps(inner) for inner in changed[key]]
     if "$ref" in changed and len(changed) > 1:  # in draft 7 nothing beside a reference counts

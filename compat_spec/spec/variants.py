@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar, cast
 
 from compat_spec.components import Component, FitsModels, Merge, ModelSource, Task
+from compat_spec.spec.bare import check_bare_models
 from compat_spec.spec.drafts import Draft, Drafts, Part
 from compat_spec.spec.metrics import Metrics
 from compat_spec.spec.nodes import Node
@@ -34,6 +35,7 @@ class Variants:
         self._check_trainings("merges")
         metrics = Metrics(self._references, self._shapes, problems)
         self.metrics: Mapping[str, Declaration[MetricVariant]] = self._declarations("metrics", metrics.variant)
+        check_bare_models(drafts, problems, self.models, self.merges, self.metrics)
 
     def _declarations(self, section: str, make: Callable[[Draft, Point, Part], V | None]) -> dict[str, Declaration[V]]:
         return {

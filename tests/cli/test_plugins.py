@@ -79,13 +79,20 @@ def test_show_has_the_help_and_the_parameters_with_types_defaults_and_meanings()
     assert rows["top_k"][2].startswith("How many experts a token goes to"), "no default is shown for null"
 
 
+def test_show_has_words_for_numbers_that_differ_by_tensor_and_by_model() -> None:
+    rows = [re.split(r"\s{2,}", line.strip()) for line in printed("show", "ties").splitlines()]
+    types = {row[0]: row[1] for row in rows if len(row) == 4}
+    assert types["lambda"] == "number per tensor"
+    assert types["weight"] == types["density"] == "number per tensor, or list with one per model"
+
+
 @pytest.mark.parametrize("namespace", registry.CONTRACTS)
 def test_show_tells_every_parameter_of_every_plugin(namespace: str) -> None:
     for plugin in registry.plugins(namespace):
         assert plugin.component is not None
         text = printed("show", plugin.name)
         shown = [line.split()[0] for line in text.splitlines() if line and not line.startswith(" ")]
-        for name, field in plugin.component.model_fields.items():
+        for name, field in plugin.component.parameters().items():
             assert name in shown
             if field.description:
                 assert words(field.description)[:40] in words(text)

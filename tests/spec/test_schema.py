@@ -122,7 +122,7 @@ def test_every_plugin_and_parameter_is_described() -> None:
                 continue
             definition = schema["definitions"][f"{namespace.removeprefix('compat.')}.{plugin.name}"]
             assert plugin.summary in definition["description"]
-            for name in plugin.component.model_fields:
+            for name in plugin.component.parameters():
                 assert definition["properties"][name].get("description"), f"{plugin.name}.{name} has no description"
 
 
@@ -132,3 +132,8 @@ def test_a_plugin_that_does_not_load_is_left_out() -> None:
     assert "tasks.odd_task" in schema["definitions"]
     assert "tasks.odd_missing" not in schema["definitions"]
     jsonschema.Draft7Validator.check_schema(schema)
+
+
+def test_parameters_of_generic_types_have_short_names() -> None:
+    names = [name.rpartition(".")[2] for name in json_schema()["definitions"] if name.startswith("merges.ties.")]
+    assert names == ["Gradient", "Gradient2"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -47,9 +48,9 @@ class Linear(TensorMerge):
         for i, (tensor, share) in enumerate(zip(tensors, weights, strict=True)):
             if share != 0 and i != heaviest:
                 average.add_(tensor - reference, alpha=share)
-        finite = average.isfinite()
-        if not bool(finite.all()):  # a difference overflowed, or was one of infinities, as masks hold
-            average = average.where(finite, _weighted_sum(tensors, weights))
+        # a difference overflowed, or was one of infinities, as masks hold; a sum is the fastest way to see either
+        if not math.isfinite(float(average.sum())):
+            average = average.where(average.isfinite(), _weighted_sum(tensors, weights))
         return average
 
 

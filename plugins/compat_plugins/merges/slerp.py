@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _PARALLEL = 0.9995
 """Above this |cosine| the arc is so short, or so undetermined, that a straight line is taken, as in mergekit."""
 
+_PIECE = 1 << 18
+"""So many entries at once are doubled in precision, which takes twice their memory."""
+
 _TINY = 1e-8
 """Tensors of no more than this norm have no direction."""
 
@@ -37,17 +40,23 @@ class Slerp(TensorMerge):
 
         a, b = tensors
         t = at.value(self.t)
-        cosine = float(_direction(a) @ _direction(b))
+        cosine = _cosine(a, b)
         if abs(cosine) > _PARALLEL:
             return torch.lerp(a, b, t)
+        if not math.isfinite(cosine):  # masks hold infinities, which have no angle; where both have the same it stays
+            return torch.lerp(a, b, t).where(a != b, a)
         angle = math.acos(cosine)
         # at the ends, one factor is exactly 1 and the other exactly 0
         of_a, of_b = math.sin((1 - t) * angle) / math.sin(angle), math.sin(t * angle) / math.sin(angle)
         return a * of_a + b * of_b
 
 
-def _direction(tensor: Tensor) -> Tensor:
-    """The tensor flattened to unit length, in float64; one without a direction stays as it is."""
-    flat = tensor.double().flatten()
-    norm = float(flat.norm())
-    return flat / norm if norm > _TINY else flat
+def _cosine(a: Tensor, b: Tensor) -> float:
+    """The cosine of the angle between two tensors, in float64; 0 where one has no direction."""
+    ab, aa, bb = 0.0, 0.0, 0.0
+    for start in range(0, a.numel(), _PIECE):
+        x, y = (tensor.flatten()[start : start + _PIECE] for tensor in (a, b))
+        x, y = x.double(), y.double()
+        ab, aa, bb = ab + float(x @ y), aa + float(x @ x), bb + float(y @ y)
+    norms = math.sqrt(aa), math.sqrt(bb)
+    return ab / norms[0] / norms[1] if min(norms) > _TINY else 0.0

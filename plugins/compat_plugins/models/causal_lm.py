@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from compat_plugins.models.folders import (
+    adapter_folder,
     check_model_folder,
     checksum_of_folder,
     checksum_of_vocabulary,
@@ -20,6 +21,7 @@ from compat_plugins.models.folders import (
 from compat_plugins.models.known_configs import check_config
 from compat_spec.components import Example, ModelSource, TaskName
 from compat_spec.errors import CompatError
+from compat_spec.nn.weights import Weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -111,6 +113,9 @@ class CausalLM(ModelSource):
     revision: str | None = Field(
         default=None, description="The branch, tag or commit on the hub; name a commit, for the others may change."
     )
+    adapter: Path | None = Field(
+        default=None, description="A folder with a LoRA adapter, as peft writes it, to be folded into the model."
+    )
     tokenizer: TokenizerChoice | None = Field(
         default=None, description="The tokenizer; by default the model's own. A config needs one."
     )
@@ -139,10 +144,17 @@ class CausalLM(ModelSource):
         check_model_folder(folder)
         return folder
 
+    @field_validator("adapter")
+    @classmethod
+    def _is_adapter(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        return None if path is None else adapter_folder(path, info)
+
     @model_validator(mode="after")
     def _fits_together(self) -> CausalLM:
         _exactly_one(self, "config", "path", "hub")
         _only_with(self, "hub", "revision")
+        if self.config is not None and self.adapter is not None:
+            raise ValueError("an adapter belongs to a model that is read: give path or hub instead of config")
         if self.config is not None and self.tokenizer is None:
             raise ValueError("a model from a config needs a tokenizer, such as tokenizer: {train_on: [a task]}")
         if self.path is not None and not self.trust_remote_code and needs_code(self.path):
@@ -156,7 +168,11 @@ class CausalLM(ModelSource):
 
     def identity(self) -> Mapping[str, Any]:
         """The checksums of the folders that it reads."""
-        folders = {"path": self.path, "tokenizer": self.tokenizer.path if self.tokenizer else None}
+        folders = {
+            "path": self.path,
+            "adapter": self.adapter,
+            "tokenizer": self.tokenizer.path if self.tokenizer else None,
+        }
         return {name: checksum_of_folder(folder) for name, folder in folders.items() if folder is not None}
 
     def architecture(self) -> Mapping[str, Any] | None:
@@ -171,6 +187,25 @@ class CausalLM(ModelSource):
         folder = self.tokenizer.path if self.tokenizer else self.path
         vocabulary = checksum_of_vocabulary(folder) if folder else None
         return facts | ({"vocabulary": vocabulary} if vocabulary else {})
+
+    def weights(self) -> Weights | None:
+        as_stored = self.dtype in ("float32", "auto") and self.tokenizer is None
+        if self.config is not None or not as_stored:
+            return None
+        return Weights(self.path or self._fetched(), self.adapter)
+
+    def _fetched(self) -> Path:
+        """The folder of the hub's cache with the model's files, after those that are missing there were fetched."""
+        from huggingface_hub import snapshot_download
+
+        from compat_spec.nn.opening import reason
+
+        assert self.hub is not None
+        wanted = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+        try:
+            return Path(snapshot_download(self.hub, revision=self.revision, allow_patterns=wanted))
+        except Exception as error:  # whatever the network makes of it
+            raise CompatError(f"the model {self.hub} cannot be fetched: {reason(error)}") from error
 
     def make_tokenizer(self, examples: Mapping[TaskName, Sequence[Example]]) -> Tokenizer:
         choice = self.tokenizer
@@ -208,6 +243,7 @@ class CausalLM(ModelSource):
             return self._from_config(self.config, tokenizer)
         import torch
 
+        from compat_spec.nn.adapters import fold_in
         from compat_spec.nn.opening import open_model
 
         place = self.path or self.hub or ""
@@ -217,6 +253,8 @@ class CausalLM(ModelSource):
             dtype=self.dtype if self.dtype == "auto" else getattr(torch, self.dtype),
             trust_remote_code=self.trust_remote_code,
         )
+        if self.adapter is not None:
+            fold_in(model, Weights(self.path or self._fetched(), self.adapter))
         rows = len(model.get_input_embeddings().weight)  # type: ignore[arg-type]
         if len(tokenizer) > rows:
             raise CompatError(f"the tokenizer has {len(tokenizer)} tokens, and the model {place} knows {rows} only")

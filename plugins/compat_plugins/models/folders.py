@@ -35,6 +35,16 @@ def check_model_folder(folder: Path) -> None:
     read_json(folder / "config.json")
 
 
+def adapter_folder(path: Path, info: ValidationInfo) -> Path:
+    """The folder of a LoRA adapter, looked at."""
+    folder = resolved(path, info)
+    if not (folder / "adapter_config.json").exists():
+        raise ValueError(f"{folder} has no adapter_config.json: it is not an adapter as peft writes it")
+    if not (folder / "adapter_model.safetensors").exists():
+        raise ValueError(f"{folder} has no adapter_model.safetensors; pickles are never opened")
+    return folder
+
+
 def needs_code(folder: Path) -> bool:
     """Whether a model is not among those of transformers, and brings code along."""
     config = read_json(folder / "config.json")
@@ -47,8 +57,9 @@ def has_vocabulary(folder: Path) -> bool:
 
 
 def checksum_of_folder(folder: Path) -> str:
-    """Of the contents of a model's or tokenizer's files; read again only after one was written."""
-    files = sorted(file for pattern in ("*.json", "*.safetensors", "*.txt", "*.model") for file in folder.glob(pattern))
+    """Of the contents of a model's or tokenizer's files, or of one file; read again only after one was written."""
+    patterns = ("*.json", "*.safetensors", "*.txt", "*.model")
+    files = [folder] if folder.is_file() else sorted(file for pattern in patterns for file in folder.glob(pattern))
     return _checksum(tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
 
 

@@ -83,6 +83,11 @@ def test_a_tensor_of_zeros_has_no_direction_and_is_left_at_a_right_angle():
     torch.testing.assert_close(merge(a, torch.zeros_like(a), 0.25), a * math.sin(0.75 * math.pi / 2))
 
 
+def test_infinities_that_both_have_stay_and_the_rest_goes_straight():
+    a, b = torch.tensor([1.0, -math.inf, 2.0]), torch.tensor([3.0, -math.inf, -4.0])
+    assert merge(a, b, 0.25).tolist() == [1.5, -math.inf, 0.5]
+
+
 def test_what_is_given_does_not_change():
     a, b = some(0), some(1)
     merge(a, b)

@@ -1,0 +1,117 @@
+"""`compat merge`: one merge of a spec as a model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from compat_spec.cli.options import DEFAULT_STORE, Overrides, SpecPath, StoreFolder
+from compat_spec.cli.terminal import display
+from compat_spec.cli.words import counted, size_in_words, time_in_words
+
+if TYPE_CHECKING:
+    from compat_spec.run.single_merge import Forecast, SingleMerge
+
+
+def merge(
+    spec: SpecPath,
+    name: Annotated[str, typer.Argument(help="The merge, as the spec calls it.", metavar="NAME", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="The folder to write: a new or an empty one. NAME by default."),
+    ] = None,
+    set_: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be read and written; check that the models fit.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="Where tensors are combined: cpu, cuda, cuda:1, mps.")] = "cpu",
+    shard_size: Annotated[
+        float, typer.Option(min=0.001, metavar="GB", help="How large a file of the result becomes at most.")
+    ] = 5.0,
+    store: StoreFolder = DEFAULT_STORE,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Write one merge of a spec as a model folder, without running the experiment.
+
+    Models that are in folders are read where they are, tensor by tensor: no model is ever whole in memory. Models that
+    the spec trains come from the store, and are trained first where it lacks them.
+
+    Example: [bold]compat merge mine.yaml average --out models/average[/bold]
+    """
+    import time
+
+    from compat_spec.spec import load
+
+    loaded = load(spec, set_ or ())
+
+    from compat_spec.run.devices import resolve_devices
+    from compat_spec.run.single_merge import SingleMerge
+    from compat_spec.store import open_store
+
+    (checked,) = resolve_devices(device)
+    single = SingleMerge(loaded, name, open_store(store))
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    if dry_run:
+        _show(single.forecast(), console)
+        return
+    started = time.monotonic()
+    _make_models(single, checked, console, quiet=quiet)
+    folder = out or Path(name)
+    with _bar(console, quiet=quiet) as progress:
+        line = progress.add_task(f"merge {name}", total=None, note="")
+        single.write(
+            folder,
+            device=checked,
+            shard_bytes=int(shard_size * 1e9),
+            progress=lambda done, total, tensor: progress.update(line, completed=done, total=total, note=tensor),
+        )
+    if not quiet:
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        console.print(f"{folder}: {size_in_words(size)}, in {time_in_words(time.monotonic() - started)}")
+
+
+def _show(forecast: Forecast, console: Console) -> None:
+    if forecast.steps:
+        steps = counted(forecast.steps, "step")
+        console.print(f"{steps} come first, for the store lacks what the merge is made of: compat plan shows them")
+    if forecast.bytes_to_read is not None and forecast.bytes_to_write is not None:
+        console.print(f"reads   {size_in_words(forecast.bytes_to_read)}")
+        console.print(f"writes  {size_in_words(forecast.bytes_to_write)}")
+    if forecast.tensors is not None and forecast.largest_bytes is not None:
+        console.print(f"tensors {forecast.tensors}, the largest {size_in_words(forecast.largest_bytes)}")
+
+
+def _make_models(single: SingleMerge, device: str, console: Console, *, quiet: bool) -> None:
+    """Run the steps of the spec that the merge needs and the store lacks."""
+    from compat_spec.cli.executors import make_executor
+
+    with display(Console(), quiet=quiet) as listener:
+        summary = single.prepare(make_executor("local", {}, ()), devices=device, listener=listener)
+    if summary is None:
+        return
+    for failure in summary.failed:
+        Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(
+            f"failed: {failure.step.label}: {failure.error}"
+        )
+    if summary.exit_status:
+        if summary.left and not quiet:
+            console.print("Stopped: the same command goes on from here.")
+        raise typer.Exit(summary.exit_status)
+
+
+def _bar(console: Console, *, quiet: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
+        console=console,
+        transient=True,
+        disable=quiet or not console.is_terminal,
+    )

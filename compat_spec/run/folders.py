@@ -1,0 +1,55 @@
+"""Merges of models that lie in folders: whether they go together, and what a merged folder has beside its tensors."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from compat_spec.components import TensorMerge
+from compat_spec.nn.checkpoint import INDEX
+from compat_spec.nn.merged_config import CONFIG, restack_config
+from compat_spec.nn.merging import Model, TensorMerging
+from compat_spec.nn.weights import Weights
+
+
+@contextmanager
+def merging_of(merge: TensorMerge, places: Mapping[str, Weights]) -> Iterator[TensorMerging]:
+    """A merge of models that lie somewhere, checked, and open to be read.
+
+    Args:
+        places: by the names in `merge.models` and that of the field `base`.
+
+    Raises:
+        CompatError: the models do not go together.
+    """
+    base_name = getattr(merge, "base", None)
+    with ExitStack() as stack:
+        opened = {name: stack.enter_context(place.open()) for name, place in places.items()}
+        models = [Model(name, opened[name]) for name in merge.models]
+        base = Model(base_name, opened[base_name]) if base_name is not None else None
+        _check_same_tokens({name: places[name].place for name in merge.models})
+        yield TensorMerging(merge, models, base)
+
+
+def _check_same_tokens(folders: Mapping[str, Path]) -> None:
+    reading = {name: folder for name, folder in folders.items() if (folder / "tokenizer_config.json").exists()}
+    files = {folder / "tokenizer.json" for folder in reading.values()}
+    alike = all(file.exists() for file in files) and len({file.read_bytes() for file in files}) == 1
+    if len(reading) > 1 and not alike:
+        # only now: it takes seconds to import transformers
+        from compat_spec.nn.network import check_same_vocabulary, load_tokenizer
+
+        check_same_vocabulary({name: load_tokenizer(folder) for name, folder in reading.items()})
+
+
+def write_beside(merging: TensorMerging, places: Mapping[str, Weights], folder: Path) -> None:
+    """Config and tokenizer of a merged model: those of the first of its models; in a stack with its depth."""
+    sources = [places[name].place for name in merging.merge.models]
+    for path in sources[0].iterdir() if sources[0].is_dir() else ():
+        kept = path.suffix in {".json", ".txt", ".model", ".jinja"} and path.name not in (INDEX, "artifact.json")
+        if kept and path.is_file():
+            shutil.copyfile(path, folder / path.name)
+    if merging.blocks is not None and (folder / CONFIG).exists():
+        restack_config(folder, sources, merging.blocks)

@@ -1,0 +1,211 @@
+"""One merge of a spec, written into a folder of its own, without the rest of the experiment."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compat_spec.components import Executor, TaskName, TensorMerge, names_in
+from compat_spec.errors import CompatError, UsageError
+from compat_spec.nn.shards import SHARD_BYTES
+from compat_spec.nn.weights import Weights
+from compat_spec.plan import Plan
+from compat_spec.plan.build import plan_merge, plan_models
+from compat_spec.plan.needed import needed_steps
+from compat_spec.plan.points import Assignment, Points, select
+from compat_spec.run.folders import merging_of, write_beside
+from compat_spec.run.model_card import model_card
+from compat_spec.spec.problems import nearest
+from compat_spec.spec.spec import MergeVariant, ModelRef, Spec
+from compat_spec.store import ArtifactRef, Store
+
+if TYPE_CHECKING:
+    from compat_spec.run.events import Listener
+    from compat_spec.run.experiment import RunSummary
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What writing a merge takes.
+
+    Attributes:
+        steps: how many steps come first (trainings, for example), because the store lacks what they make.
+        bytes_to_read: None when that is not known before these steps.
+    """
+
+    steps: int
+    tensors: int | None = None
+    bytes_to_read: int | None = None
+    bytes_to_write: int | None = None
+    largest_bytes: int | None = None
+
+
+class SingleMerge:
+    """A merge of a spec, by its name.
+
+    Models that are folders or files already are read where they are. Models that the spec trains come from the store,
+    and are made first where it lacks them. A merge that studies its models on a task is made in the store, too.
+
+    Raises:
+        UsageError: there is no such merge, its sweeps leave open which one is meant, or it is no merge of tensors.
+    """
+
+    def __init__(self, spec: Spec, name: str, store: Store) -> None:
+        self.spec, self.name, self.store = spec, name, store
+        self.assignment = _only_point(spec, name)
+        self.variant: MergeVariant = select(spec.merges[name], self.assignment)
+        if not isinstance(self.variant.merge, TensorMerge):
+            raise UsageError(
+                f"{name} is not a merge of tensors: {self.variant.use} runs its models, and what it makes is no model "
+                "of its own; compat run measures it"
+            )
+        self.merge: TensorMerge = self.variant.merge
+        self._places: dict[str, Weights] = {}
+        self._studies = any(True for _ in names_in(self.merge, TaskName))
+        refs = dict(zip(self.merge.models, self.variant.experts, strict=True)) | dict(self.variant.others)
+        self._made = {written: ref for written, ref in refs.items() if not self._lies_somewhere(written, ref)}
+
+    def _lies_somewhere(self, written: str, ref: ModelRef) -> bool:
+        """Whether a model can be read where it is."""
+        variant = select(self.spec.models[ref.name], self.assignment)
+        weights = variant.source.weights() if variant.source is not None and variant.trainer is None else None
+        if weights is not None:
+            self._places[written] = weights
+        return weights is not None
+
+    # ---------------------------------------------------------------------------------------------- what comes first
+
+    def plan(self) -> Plan | None:
+        """The steps that the store must have first; None when there are none."""
+        if self._studies:
+            return plan_merge(self.spec, self.name, self.assignment)[0]
+        return plan_models(self.spec, self._made.values(), self.assignment)[0] if self._made else None
+
+    def prepare(self, executor: Executor, *, devices: str, listener: Listener) -> RunSummary | None:
+        """Make what the store lacks. None when it lacks nothing."""
+        plan = self.plan()
+        if plan is None or not needed_steps(plan, self.store):
+            return None
+        # only now what writes to databases, which takes its time to import
+        from compat_spec.results import open_results
+        from compat_spec.run.experiment import run_plan
+
+        with tempfile.TemporaryDirectory() as folder:  # nothing is measured, so no results are left
+            results = open_results(Path(folder) / "results.db", create=True)
+            return run_plan(plan, self.store, results, executor, devices=devices, listener=listener)
+
+    # ---------------------------------------------------------------------------------------------------- the merge
+
+    def forecast(self) -> Forecast:
+        """What is to be read and written. Raises `CompatError` when the models do not go together."""
+        plan = self.plan()
+        steps = len(needed_steps(plan, self.store)) if plan is not None else 0
+        if steps:
+            return Forecast(steps)
+        if self._studies:
+            size = self.store.manifest(self._artifact().fingerprint).size
+            return Forecast(0, None, size, size)
+        with merging_of(self.merge, self._all_places()) as merging:
+            return Forecast(
+                0, len(merging.outputs), merging.bytes_to_read, merging.bytes_to_write, merging.largest_bytes
+            )
+
+    def write(
+        self,
+        out: Path,
+        *,
+        device: str = "cpu",
+        shard_bytes: int = SHARD_BYTES,
+        progress: Progress = lambda done, total, name: None,
+    ) -> None:
+        """Write the folder, after `prepare`. It appears when it is whole, and not at all when something goes wrong.
+
+        Raises:
+            CompatError: `out` is there already, the disk has no room, or the models do not go together.
+        """
+        card = model_card(out.name, self.variant.use, self.merge, self._sources(), self.spec)
+        with _appearing(out) as folder:
+            (folder / "README.md").write_text(card, "utf-8")
+            if self._studies:
+                shutil.copytree(self.store.path(self._artifact()), folder, dirs_exist_ok=True)
+                (folder / "artifact.json").unlink(missing_ok=True)
+            else:
+                with merging_of(self.merge, self._all_places()) as merging:
+                    _check_room(folder, merging.bytes_to_write)
+                    merging.write(
+                        folder,
+                        seed=self.spec.seeds[0],
+                        device=device,
+                        shard_bytes=shard_bytes,
+                        progress=progress,
+                    )
+                write_beside(merging, self._all_places(), folder)
+
+    @cached_property
+    def _refs(self) -> dict[str, ArtifactRef]:
+        """The models that the spec makes, in the store."""
+        if not self._made:
+            return {}
+        return dict(zip(self._made, plan_models(self.spec, self._made.values(), self.assignment)[1], strict=True))
+
+    def _all_places(self) -> Mapping[str, Weights]:
+        """Where each model lies, by its name as written."""
+        return self._places | {written: Weights(self.store.path(ref)) for written, ref in self._refs.items()}
+
+    def _artifact(self) -> ArtifactRef:
+        return plan_merge(self.spec, self.name, self.assignment)[1]
+
+    def _sources(self) -> dict[str, str]:
+        """Where each model came from, for the card."""
+        made = {written: f"made by the spec, {ref}" for written, ref in self._refs.items()}
+        return {written: str(place) for written, place in self._places.items()} | made
+
+
+def _only_point(spec: Spec, name: str) -> Assignment:
+    """The point of the sweeps at which the merge is meant."""
+    if name not in spec.merges:
+        raise UsageError(f"{spec.path}: no merge {name!r}; {nearest(name, list(spec.merges), 'declared')}")
+    points = Points(spec)
+    found = points.of(("merge", name))
+    if len(found) == 1:
+        return found[0]
+    swept = sorted({axis for assignment in found for axis, _ in assignment})
+    axis = points.axes[swept[0]]
+    example = f"--set {axis.name}={axis.values[0][0]}" if not axis.name.startswith("zip:") else "--set"
+    raise UsageError(
+        f"{name} is swept, and stands for {len(found)} merges: choose one by setting {', '.join(swept)}, for example "
+        f"{example}"
+    )
+
+
+@contextmanager
+def _appearing(out: Path) -> Iterator[Path]:
+    """An empty folder beside `out` that becomes it when the block ends well, and vanishes when it does not."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} is there already: name a folder that is empty, or not there")
+    aside = out.parent / f".{out.name}-{uuid.uuid4().hex[:8]}"
+    try:
+        aside.mkdir(parents=True)
+        yield aside
+        if out.exists():
+            out.rmdir()
+        aside.rename(out)
+    except OSError as error:
+        raise CompatError(f"{out} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _check_room(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise CompatError(f"the merge takes {size / 1e9:.1f} GB, and {folder.parent} has {free / 1e9:.1f} GB left")

@@ -1,0 +1,71 @@
+"""The `nuslerp` merge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import Field, FiniteFloat
+
+from compat_spec.components import ModelName, TensorMerge
+from compat_spec.nn.per_tensor import PerModel, TensorPlace
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_NOTHING = 1e-6
+"""A sum of weights below this counts as zero, and the models count the same, as in mergekit."""
+
+_TINY = 1e-7
+"""A norm counts as no less."""
+
+
+class Nuslerp(TensorMerge):
+    """Spherical interpolation of two models by weights, of whole tensors or row by row, from a base if there is one.
+
+    Shoemake, "Animating rotation with quaternion curves", 1985, with the parameters of mergekit's `nuslerp`. With a
+    base, the differences from it are interpolated.
+    """
+
+    models: tuple[ModelName, ...] = Field(min_length=2, max_length=2, description="The two models to combine.")
+    base: ModelName | None = Field(default=None, description="The model that the others were fine-tuned from.")
+    weight: PerModel[FiniteFloat] = Field(
+        default=1.0,
+        description="How much each model counts; divided by their sum, or equal where that is zero.",
+        examples=[[0.6, 0.4]],
+    )
+    nuslerp_flatten: bool = Field(default=True, description="Take each tensor as one vector.")
+    nuslerp_row_wise: bool = Field(
+        default=False,
+        description="Without nuslerp_flatten: take the vectors along the first dimension instead of the last.",
+    )
+
+    def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:
+        from compat_spec.nn.sphere import arc
+        from compat_spec.nn.task_vectors import task_vector
+
+        a, b = tensors if base is None else (task_vector(tensor, base) for tensor in tensors)
+        of_a, of_b = at.values(self.weight, 2)
+        t = 0.5 if abs(of_a + of_b) < _NOTHING else of_b / (of_a + of_b)
+        share_a, share_b = arc(self._cosine(a, b), t)
+        # as one of them plus a share of the difference, so that equal tensors, and a single weight, come out exactly
+        whole = (share_a + share_b).to(a)
+        merged = a * whole + (b - a).mul_(share_b.to(a)) if t < 0.5 else b * whole + (a - b).mul_(share_a.to(a))
+        return merged if base is None else merged.add_(base)
+
+    def _cosine(self, a: Tensor, b: Tensor) -> Tensor:
+        """float64, in a shape that spreads to that of the tensors."""
+        import torch
+
+        from compat_spec.nn.sphere import inner_products
+
+        if self.nuslerp_flatten or a.dim() < 2:
+            products = inner_products([a, b])
+            product, squares = products[0, 1], products.diagonal()
+        else:
+            along = 0 if self.nuslerp_row_wise else -1
+            product = (a * b).sum(along, keepdim=True, dtype=torch.float64)
+            squares = torch.stack([one.square().sum(along, keepdim=True, dtype=torch.float64) for one in (a, b)])
+        norm_a, norm_b = squares.sqrt().clamp(min=_TINY)
+        cosine: Tensor = product / (norm_a * norm_b)
+        return cosine

@@ -1,0 +1,43 @@
+"""The `ram` merge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
+
+from compat_plugins.merges.task_vectors import BaseModelName
+from compat_spec.components import TensorMerge
+from compat_spec.nn.per_tensor import PerTensor, TensorPlace
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EPSILON = "A model has changed an entry when it differs from the base by more than this."
+
+
+class Ram(TensorMerge):
+    """Adds to each entry of a base the mean difference of those models that have changed it.
+
+    What one model alone has changed is thus kept whole. Yuan et al., "Behavior Knowledge Merge in Reinforced Agentic
+    Models", 2026, arXiv:2601.13572 (RAM).
+    """
+
+    elementwise: ClassVar[bool] = True
+
+    base: BaseModelName
+    epsilon: PerTensor[Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default=1e-5, description=EPSILON)
+
+    def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:
+        from compat_spec.nn.task_vectors import task_vector
+
+        assert base is not None
+        epsilon = at.value(self.epsilon)
+        total, count = base.new_zeros(base.shape), base.new_zeros(base.shape)
+        for tensor in tensors:
+            delta = task_vector(tensor, base)
+            small = delta.abs() <= epsilon
+            total += delta.masked_fill_(small, 0)
+            count += ~small
+        return total.div_(count.clamp_(min=1)).add_(base)

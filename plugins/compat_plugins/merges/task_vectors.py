@@ -1,0 +1,80 @@
+"""What the merges that add task vectors to a base share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field, FiniteFloat
+
+from compat_spec.components import ModelName, TensorMerge
+from compat_spec.nn.per_tensor import PerModel, PerTensor, TensorPlace
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NORMALIZE = "Divide the sum by that of the weights."
+NORMALIZE_ELECTED = "Divide each entry of the sum by that of the weights of the models that take part in it."
+RESCALE = "Make what is left of a model's differences as large as they were, by the sum of magnitudes."
+
+BaseModelName = Annotated[ModelName, Field(description="The model that the others were fine-tuned from.")]
+
+
+class TaskVectorMerge(TensorMerge):
+    """base + lambda · (sum of weight · (model - base)), where subclasses say which entries of the differences count."""
+
+    elected: ClassVar[bool] = False
+    """Whether only those entries are added whose sign is that of the sum."""
+
+    base: BaseModelName
+    weight: PerModel[FiniteFloat] = Field(
+        default=1.0,
+        description="How much the differences of each model from the base count: one number for all, or one per model.",
+        examples=[[0.6, 0.4]],
+    )
+    normalize: bool = Field(default=False, description=NORMALIZE)
+    lambda_: PerTensor[FiniteFloat] = Field(
+        default=1.0, alias="lambda", description="What the sum is multiplied with before it is added to the base."
+    )
+
+    def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:
+        from compat_spec.nn.task_vectors import ElectedSum, WeightedSum, task_vector
+
+        assert base is not None
+        total = (ElectedSum if self.elected else WeightedSum)(base, self.normalize)
+        for model, weight in enumerate(at.values(self.weight, len(tensors))):
+            if weight != 0:
+                delta = task_vector(tensors[model], base)
+                self.thin_out(delta, model, at)
+                total.add(delta, weight)
+        return total.result().mul_(at.value(self.lambda_)).add_(base)
+
+    def thin_out(self, delta: Tensor, model: int, at: TensorPlace) -> None:
+        """Set the entries to zero that do not count, in place."""
+
+
+class SparseTaskVectorMerge(TaskVectorMerge):
+    """The same with a share of the entries of each difference only."""
+
+    density: PerModel[Annotated[float, Field(gt=0, le=1)]] = Field(
+        default=1.0,
+        description="The share of a model's differences that is kept: one number for all, or one per model.",
+        examples=[[0.5, 0.7]],
+    )
+    rescale: bool = Field(default=False, description=RESCALE)
+
+    def thin_out(self, delta: Tensor, model: int, at: TensorPlace) -> None:
+        from compat_spec.nn.sparsify import rescale_, size_of
+
+        density = at.values(self.density, len(self.models))[model]
+        if density == 1 or delta.numel() == 0:
+            return
+        size = size_of(delta) if self.rescale else 0.0
+        self.keep(delta, density, model, at)
+        if self.rescale:
+            rescale_(delta, size)
+
+    @abstractmethod
+    def keep(self, delta: Tensor, density: float, model: int, at: TensorPlace) -> None:
+        """Set all entries but a share `density`, which is less than 1, to zero, in place."""
