@@ -9,7 +9,7 @@ from pathlib import Path
 
 from compat_spec.components import TensorMerge
 from compat_spec.nn.checkpoint import INDEX
-from compat_spec.nn.merged_config import note_dtype, restack_config
+from compat_spec.nn.merged_config import CONFIG, note_dtype, restack_config
 from compat_spec.nn.merging import Model, TensorMerging
 from compat_spec.nn.weights import Weights
 
@@ -51,7 +51,7 @@ def write_beside(merging: TensorMerging, places: Mapping[str, Weights], folder: 
         kept = path.suffix in {".json", ".txt", ".model", ".jinja"} and path.name not in (INDEX, "artifact.json")
         if kept and path.is_file():
             shutil.copyfile(path, folder / path.name)
-    if merging.blocks is not None:
+    if merging.blocks is not None and (folder / CONFIG).exists():
         restack_config(folder, folders, merging.blocks)
     if merging.merge.dtype is not None:
         note_dtype(folder, merging.merge.dtype)

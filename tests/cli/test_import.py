@@ -35,7 +35,7 @@ def test_what_it_cannot_say_goes_to_stderr_with_its_place(tmp_path: Path) -> Non
     done = compat(tmp_path, "import", "mergekit", "merge.yml")
     assert (done.returncode, done.stdout) == (2, "")
     first, second = done.stderr.splitlines()
-    assert first.startswith("merge.yml:4:34: models.1.model: the adapter c/lora cannot be applied; ")
+    assert first.startswith("merge.yml:4:34: models.1.model: the adapter c/lora is no folder beside this file; ")
     assert second == "merge.yml:5:17: parameters.t: 'big' does not fit; expected a number"
 
 

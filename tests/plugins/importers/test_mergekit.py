@@ -118,18 +118,13 @@ EXPECTED = {
 WITH_BASE = EXPECTED.keys() - {"linear", "slerp", "multislerp", "karcher", "passthrough"}
 
 
-def installed(method: str) -> Any:
-    there = method in registry.names("compat.merges")
-    return pytest.param(method, marks=pytest.mark.skipif(not there, reason=f"there is no merge {method}"))
-
-
-@pytest.mark.parametrize("method", [installed(method) for method in METHODS])
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_becomes_ours_of_that_name(method: str, folder: Path) -> None:
     expected = {"use": method, "models": ["math", "code"], **({"base": "base"} if method in WITH_BASE else {})}
     assert merge_of(folder, f"merge_method: {method}\n{EXAMPLES[method]}") == expected | EXPECTED[method]
 
 
-@pytest.mark.parametrize("method", [installed(method) for method in METHODS])
+@pytest.mark.parametrize("method", METHODS)
 def test_ours_has_the_same_defaults(method: str, folder: Path) -> None:
     fields = registry.component("compat.merges", method).parameters()
     for parameter in METHODS[method].parameters:
@@ -274,6 +269,19 @@ def test_folders_are_paths_and_everything_else_is_on_the_hub(folder: Path) -> No
     assert spec["merges"]["merged"]["models"] == list(spec["models"])
 
 
+def test_an_adapter_in_a_folder_is_folded_into_its_model(folder: Path) -> None:
+    adapter = folder / "lora"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}", "utf-8")
+    (adapter / "adapter_model.safetensors").write_bytes(b"")
+    config = "merge_method: passthrough\nmodels: [{model: models/math+lora}]\n"
+    declared = {"use": "causal_lm", "path": "models/math", "adapter": "lora", "dtype": "auto"}
+    assert converted(folder, config)["models"] == {"math-lora": declared}
+    config = "merge_method: passthrough\nmodels: [{model: {model: someone/x, lora: lora}}]\n"
+    declared = {"use": "causal_lm", "hub": "someone/x", "adapter": "lora", "dtype": "auto"}
+    assert converted(folder, config)["models"]["x-lora"] == declared
+
+
 def test_a_configuration_in_another_folder_has_its_models_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "merge.yml").write_text("merge_method: linear\n" + TWO, "utf-8")
     elsewhere = folder / "elsewhere"
@@ -313,8 +321,8 @@ tokenizer: {source: other/x, tokens: {a: {source: b}}, pad_to_multiple_of: 8}
 """
     assert complaints(folder, config) == [
         "merge.yml:1:15: merge_method: mergekit 0.1.5 has no method 'linaer'; did you mean 'linear'?",
-        "merge.yml:3:12: models.0.model: the adapter c/lora cannot be applied; "
-        "merge it into its model first, and name the folder of that",
+        "merge.yml:3:12: models.0.model: the adapter c/lora is no folder beside this file; "
+        "fetch it, and name its folder",
         "merge.yml:5:5: models.1: a mapping names no `model`",
         "merge.yml:6:1: modules: modules cannot be merged one by one; name whole `models`",
         "merge.yml:7:8: dtype: a result cannot be stored in 'int64'; there are float64, float32, bfloat16, float16",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +21,11 @@ _TAKEN = frozenset({MERGE, "all"})
 
 @dataclass(frozen=True)
 class Reference:
-    """A model as mergekit knows it: a folder, or the id of a hub with a revision."""
+    """A model as mergekit knows it: a folder, or the id of a hub with a revision; and the folder of an adapter."""
 
     path: str
     revision: str | None = None
+    adapter: str | None = None
 
 
 class Models:
@@ -45,7 +46,7 @@ class Models:
         if reference is None:
             return None
         if reference not in self._names:
-            self._names[reference] = self._new_name(reference.path)
+            self._names[reference] = self._new_name(reference)
         return self._names[reference]
 
     def depth(self, name: str) -> int | None:
@@ -64,48 +65,57 @@ class Models:
 
     def _declaration(self, reference: Reference) -> dict[str, Any]:
         declared: dict[str, Any] = {"use": "causal_lm"}
-        folder = self._folder / reference.path
-        if folder.is_dir():
-            # as it is written where that holds from the working folder, where the spec is
-            same = os.path.realpath(reference.path) == os.path.realpath(folder)
-            declared["path"] = reference.path if same else os.path.realpath(folder)
+        if (self._folder / reference.path).is_dir():
+            declared["path"] = self._from_here(reference.path)
         else:
             declared["hub"] = reference.path
             if reference.revision:
                 declared["revision"] = reference.revision
+        if reference.adapter:
+            declared["adapter"] = self._from_here(reference.adapter)
         return {**declared, "dtype": "auto"}
 
-    def _new_name(self, path: str) -> str:
-        last = path.rstrip("/").rpartition("/")[2]
-        if last in ("", ".", ".."):
-            last = (self._folder / path).resolve().name
+    def _from_here(self, path: str) -> str:
+        """The path of a folder from the working folder, where the spec is: as it is written, if that holds there."""
+        whole = os.path.realpath(self._folder / path)
+        return path if os.path.realpath(path) == whole else whole
+
+    def _new_name(self, reference: Reference) -> str:
+        last = self._last_part(reference.path)
+        if reference.adapter:
+            last = f"{last}-{self._last_part(reference.adapter)}"
         stem = re.sub(r"[^A-Za-z0-9_-]+", "-", last).strip("-") or "model"
         if not re.match(r"[A-Za-z_]", stem):
             stem = f"model-{stem}"
         taken = {*self._names.values(), *_TAKEN}
         return next(name for name in (stem, *(f"{stem}-{i}" for i in range(2, 1000))) if name not in taken)
 
+    def _last_part(self, path: str) -> str:
+        last = path.rstrip("/").rpartition("/")[2]
+        return last if last not in ("", ".", "..") else (self._folder / path).resolve().name
+
     # -------------------------------------------------------------------------------------------------- references
 
     def _reference(self, node: Node, where: str) -> Reference | None:
         if isinstance(node.value, str) and node.value:
-            model, plus, adapter = node.value.partition("+")
-            if plus:
-                self._no_adapter(node, where, adapter)
-            return self._path(node, where, model)
+            model, plus, lora_path = node.value.partition("+")
+            found = self._path(node, where, model)
+            return self._with_adapter(found, node, where, lora_path) if plus else found
         if "model" not in node.mapping and "path" not in node.mapping:
             self._problems.add(node.place, where, f"{node.in_words()} is not a model", "name a folder or a hub's id")
             return None
-        lora = node.mapping.get("lora")
-        if lora is not None and lora.value is not None:
-            self._no_adapter(lora, f"{where}.lora", "")
         other = node.mapping.get("override_architecture")
         if other is not None and other.value is not None:
             self._problems.add(other.place, f"{where}.override_architecture", "a model is what its config says")
-        if "model" in node.mapping:
-            return self._reference(node.mapping["model"], f"{where}.model")
-        path, revision = node.mapping["path"].value, node.mapping.get("revision")
-        return Reference(str(path), str(revision.value) if revision is not None and revision.value else None)
+        if "model" not in node.mapping:
+            plain, revision = node.mapping["path"].value, node.mapping.get("revision")
+            return Reference(str(plain), str(revision.value) if revision is not None and revision.value else None)
+        reference = self._reference(node.mapping["model"], f"{where}.model")
+        lora = node.mapping.get("lora")
+        if lora is None or lora.value is None:
+            return reference
+        adapter = str(lora.mapping["path"].value if "path" in lora.mapping else lora.value)
+        return self._with_adapter(reference, lora, f"{where}.lora", adapter)
 
     def _path(self, node: Node, where: str, text: str) -> Reference | None:
         if text.count("@") > 1:
@@ -114,6 +124,8 @@ class Models:
         path, _, revision = text.partition("@")
         return Reference(path, revision or None)
 
-    def _no_adapter(self, node: Node, where: str, adapter: str) -> None:
-        what = f"the adapter {adapter} cannot be applied" if adapter else "an adapter cannot be applied"
-        self._problems.add(node.place, where, what, "merge it into its model first, and name the folder of that")
+    def _with_adapter(self, reference: Reference | None, node: Node, where: str, adapter: str) -> Reference | None:
+        if not (self._folder / adapter).is_dir():
+            what = f"the adapter {adapter} is no folder beside this file"
+            self._problems.add(node.place, where, what, "fetch it, and name its folder")
+        return replace(reference, adapter=adapter) if reference is not None else None
