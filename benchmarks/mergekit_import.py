@@ -30,6 +30,7 @@ from compat_spec.store import ArtifactRef, Store
 
 END = "<|endoftext|>"
 WIDTH, BLOCKS = 32, 4
+ROUNDING = 1e-6
 
 EACH = "models: [{model: math, parameters: {weight: 0.3}}, {model: code, parameters: {weight: [0.2, 1, 0.4]}}]\n"
 BARE = "models: [{model: math}, {model: code}]\n"
@@ -127,8 +128,12 @@ def difference(place: Path, method: str, mergekit: Path) -> str:
         return f"mergekit fails: {done.stderr.strip().splitlines()[-1]}"
     with Checkpoint(theirs) as expected, Checkpoint(merged(place, config)) as found:
         apart = sorted(expected.keys() ^ found.keys())
-        worst = max(relative(found[name], expected[name]) for name in expected.keys() & found.keys())
-    return f"{worst:.1e}" + (f", and only one has {', '.join(apart)}" if apart else "")
+        shared = expected.keys() & found.keys()
+        apart_by = [relative(found[name], expected[name]) for name in shared]
+    worst = max(float(tensor.max()) for tensor in apart_by)
+    far = sum(int((tensor > ROUNDING).sum()) for tensor in apart_by)
+    more = f"; {far} of {sum(map(torch.numel, apart_by)):,} entries differ by more than rounding" if far else ""
+    return f"{worst:.1e}{more}" + (f"; only one has {', '.join(apart)}" if apart else "")
 
 
 def merged(place: Path, config: Path) -> Path:
@@ -146,9 +151,9 @@ def merged(place: Path, config: Path) -> Path:
     return store.path(ArtifactRef(result))
 
 
-def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
-    scale = expected.abs().max().clamp(min=1e-30)
-    return float((found.double() - expected.double()).abs().max() / scale)
+def relative(found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
+    """The difference of each entry, relative to the largest entry."""
+    return (found.double() - expected.double()).abs() / expected.abs().max().clamp(min=1e-30)
 
 
 if __name__ == "__main__":

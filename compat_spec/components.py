@@ -257,6 +257,23 @@ class TensorMerge(Merge):
     dtype: Literal["float64", "float32", "bfloat16", "float16"] | None = Field(
         default=None, description="What the result is stored in; by default what the first model is stored in."
     )
+    vocabulary: Literal["same", "base", "union"] = Field(
+        default="same",
+        description="For models with different tokenizers: whether the result has that of the base (of the first model "
+        "where there is no base), or one with the tokens of all. `same` asks for equal ones.",
+    )
+
+    @property
+    def owner(self) -> str:
+        """The model whose tokenizer and config the result has."""
+        base = getattr(self, "base", None)
+        return str(base) if self.vocabulary != "same" and isinstance(base, ModelName) else self.models[0]
+
+    @model_validator(mode="after")
+    def _looks_at_one_vocabulary(self) -> TensorMerge:
+        if self.vocabulary != "same" and any(True for _ in names_in(self, TaskName)):
+            raise ValueError("vocabulary must be same: the method looks at the models at work on one text")
+        return self
 
     @model_validator(mode="after")
     def _lists_have_one_per_model(self) -> TensorMerge:

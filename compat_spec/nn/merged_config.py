@@ -28,8 +28,8 @@ def restack_config(folder: Path, models: Sequence[Path], blocks: Sequence[tuple[
     Raises:
         CompatError: the config does not say how many blocks there are.
     """
-    configs = [read_config(model) for model in models]
-    config = read_config(folder)
+    configs = [_read(model) for model in models]
+    config = _read(folder)
     known = [key for key in DEPTHS if isinstance(config.get(key), int)]
     if not known:
         raise CompatError(
@@ -40,18 +40,30 @@ def restack_config(folder: Path, models: Sequence[Path], blocks: Sequence[tuple[
             config[key] = [configs[model][key][block] for model, block in blocks]
     for key in known:
         config[key] = len(blocks)
-    write_config(folder, config)
+    _write(folder, config)
 
 
 def note_dtype(folder: Path, dtype: str) -> None:
     """Make the config in `folder`, where there is one, say that the tensors are stored in `dtype`."""
     if (folder / CONFIG).exists():
-        config = read_config(folder)
+        config = _read(folder)
         config.pop("torch_dtype", None)  # what older versions of transformers call it
-        write_config(folder, config | {"dtype": dtype})
+        _write(folder, config | {"dtype": dtype})
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def vocab_size(folder: Path) -> int:
+    """How many rows the embeddings of a model have, by its config."""
+    size = _read(folder).get("vocab_size")
+    if not isinstance(size, int):
+        raise CompatError(f"{folder / CONFIG} does not say how many tokens there are: it has no vocab_size")
+    return size
+
+
+def write_vocab_size(folder: Path, size: int) -> None:
+    _write(folder, {**_read(folder), "vocab_size": size})
+
+
+def _read(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / CONFIG).read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -61,7 +73,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+def _write(folder: Path, config: Mapping[str, Any]) -> None:
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from compat_spec.components import Component, TaskName, names_in
+from compat_spec.components import Component, TaskName, TensorMerge, names_in
 from compat_spec.plan.fingerprint import component_content, fingerprint
 from compat_spec.plan.points import Assignment, Points, Reference, references_of, select
 from compat_spec.plan.steps import ComponentCall, Step, StepKind
@@ -145,6 +145,16 @@ class Artifacts:
         variant: MergeVariant = select(declaration, assignment)
         key = ("merge", name, self._relevant(declaration, variant, assignment), seed)
         return self.once(key, lambda: self._merge(name, variant, assignment, seed))
+
+    def tokenizer_of_merge(self, name: str, assignment: Assignment, seed: int) -> ArtifactRef:
+        """The tokenizer of what a merge makes: that of its first model, unless it says another."""
+        variant: MergeVariant = select(self.spec.merges[name], assignment)
+        merge = variant.merge
+        if isinstance(merge, TensorMerge) and merge.vocabulary == "union":
+            return self.merge(name, assignment, seed)  # its folder has one of its own
+        owner = merge.owner if isinstance(merge, TensorMerge) else merge.models[0]
+        refs: dict[str, ModelRef] = dict(variant.others) | dict(zip(merge.models, variant.experts, strict=True))
+        return self.tokenizer(refs[owner].name, assignment)
 
     def _merge(self, name: str, variant: MergeVariant, assignment: Assignment, seed: int) -> ArtifactRef:
         experts = [self.model(ref, assignment, seed) for ref in variant.experts]

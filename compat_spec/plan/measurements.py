@@ -9,7 +9,7 @@ from compat_spec.plan.artifacts import Artifacts
 from compat_spec.plan.describe import training_step
 from compat_spec.plan.points import Assignment, select
 from compat_spec.plan.steps import ComponentCall, Measurement, StepKind
-from compat_spec.spec.spec import Declaration, MergeVariant, MetricVariant, ModelRef, TaskVariant
+from compat_spec.spec.spec import Declaration, MetricVariant, ModelRef, TaskVariant
 
 
 class Measurements:
@@ -53,8 +53,7 @@ class Measurements:
     ) -> None:
         if subject.name in self.spec.merges:
             network = self.artifacts.merge(subject.name, assignment, seed)
-            merge: MergeVariant = select(self.spec.merges[subject.name], assignment)
-            tokenizer = self.artifacts.tokenizer(merge.experts[0].name, assignment)
+            tokenizer = self.artifacts.tokenizer_of_merge(subject.name, assignment, seed)
         else:
             network = self.artifacts.model(subject, assignment, seed)
             tokenizer = self.artifacts.tokenizer(subject.name, assignment)

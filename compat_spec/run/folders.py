@@ -8,10 +8,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from compat_spec.components import TensorMerge
-from compat_spec.nn.checkpoint import INDEX
+from compat_spec.nn.checkpoint import INDEX, TensorSource
 from compat_spec.nn.merged_config import CONFIG, note_dtype, restack_config
 from compat_spec.nn.merging import Model, TensorMerging
 from compat_spec.nn.weights import Weights
+from compat_spec.run.vocabularies import ResultVocabulary
 
 
 @contextmanager
@@ -26,11 +27,30 @@ def merging_of(merge: TensorMerge, places: Mapping[str, Weights]) -> Iterator[Te
     """
     base_name = getattr(merge, "base", None)
     with ExitStack() as stack:
-        opened = {name: stack.enter_context(place.open()) for name, place in places.items()}
+        opened: Mapping[str, TensorSource] = {name: stack.enter_context(place.open()) for name, place in places.items()}
+        if merge.vocabulary == "same":
+            _check_same_tokens({name: places[name].place for name in merge.models})
+        else:
+            opened = ResultVocabulary(merge, places).aligned(opened)
         models = [Model(name, opened[name]) for name in merge.models]
         base = Model(base_name, opened[base_name]) if base_name is not None else None
-        _check_same_tokens({name: places[name].place for name in merge.models})
         yield TensorMerging(merge, models, base)
+
+
+def write_beside(merging: TensorMerging, places: Mapping[str, Weights], folder: Path) -> None:
+    """Config and tokenizer of a merged model: those of one of its models, with what a stack or a vocabulary changes."""
+    merge = merging.merge
+    owner = places[merge.owner].place
+    for path in owner.iterdir() if owner.is_dir() else ():
+        kept = path.suffix in {".json", ".txt", ".model", ".jinja"} and path.name not in (INDEX, "artifact.json")
+        if kept and path.is_file():
+            shutil.copyfile(path, folder / path.name)
+    if merging.blocks is not None and (folder / CONFIG).exists():
+        restack_config(folder, [places[name].place for name in merge.models], merging.blocks)
+    if merge.vocabulary != "same":
+        ResultVocabulary(merge, places).write(folder)
+    if merge.dtype is not None:
+        note_dtype(folder, merge.dtype)
 
 
 def _check_same_tokens(folders: Mapping[str, Path]) -> None:
@@ -42,16 +62,3 @@ def _check_same_tokens(folders: Mapping[str, Path]) -> None:
         from compat_spec.nn.network import check_same_vocabulary, load_tokenizer
 
         check_same_vocabulary({name: load_tokenizer(folder) for name, folder in reading.items()})
-
-
-def write_beside(merging: TensorMerging, places: Mapping[str, Weights], folder: Path) -> None:
-    """Config and tokenizer of a merged model: those of the first of its models, and what the merge changes of them."""
-    folders = [places[name].place for name in merging.merge.models]
-    for path in folders[0].iterdir() if folders[0].is_dir() else ():
-        kept = path.suffix in {".json", ".txt", ".model", ".jinja"} and path.name not in (INDEX, "artifact.json")
-        if kept and path.is_file():
-            shutil.copyfile(path, folder / path.name)
-    if merging.blocks is not None and (folder / CONFIG).exists():
-        restack_config(folder, folders, merging.blocks)
-    if merging.merge.dtype is not None:
-        note_dtype(folder, merging.merge.dtype)

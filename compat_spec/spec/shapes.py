@@ -44,12 +44,19 @@ class Shapes:
         self.parents.setdefault(name, set()).add(parent)
         self._points.setdefault(name, []).append((at, parent))
 
-    def difference(self, refs: Sequence[ModelRef], keys: frozenset[str] | None, at: Indices) -> str:
+    def difference(
+        self,
+        refs: Sequence[ModelRef],
+        keys: frozenset[str] | None,
+        at: Indices,
+        freed: frozenset[str] = frozenset(),
+    ) -> str:
         """How the first two models that cannot go together differ, in words; empty when all can.
 
         Args:
             keys: the facts that must agree; None is all that both sources know.
             at: the point of the sweeps of what uses the models.
+            freed: the facts that need not agree after all.
         """
         for other in refs[1:]:
             first = refs[0]
@@ -57,7 +64,7 @@ class Shapes:
                 for b in self._of(other.name):
                     if a.source == b.source or not agree(a.at, b.at, at):
                         continue  # descendants of one source stand on the same point of its sweeps
-                    differing = _differing(a.facts, b.facts, keys)
+                    differing = _differing(a.facts, b.facts, keys, freed)
                     if differing:
                         return f"{first.name} and {other.name}: {differing}"
         return ""
@@ -98,9 +105,9 @@ def _distinct(origins: Iterable[Origin]) -> list[Origin]:
     return list(found.values())
 
 
-def _differing(a: Mapping[str, Any], b: Mapping[str, Any], keys: frozenset[str] | None) -> str:
+def _differing(a: Mapping[str, Any], b: Mapping[str, Any], keys: frozenset[str] | None, freed: frozenset[str]) -> str:
     compared = (a.keys() & b.keys() - _OF_TEXTS) if keys is None else (a.keys() & b.keys() & keys)
-    differing = sorted(key for key in compared if a[key] != b[key])
+    differing = sorted(key for key in compared if key not in freed and a[key] != b[key])
     short = [key for key in differing if _is_short(a[key]) and _is_short(b[key])]
     words = [f"{key} is {a[key]} and {b[key]}" for key in short]
     words += [f"{key} is not the same" for key in differing if key not in short]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar, cast
 
-from compat_spec.components import Component, FitsModels, Merge, ModelSource, Task
+from compat_spec.components import Component, FitsModels, Merge, ModelSource, Task, TensorMerge
 from compat_spec.spec.bare import check_bare_models
 from compat_spec.spec.drafts import Draft, Drafts, Part
 from compat_spec.spec.metrics import Metrics
 from compat_spec.spec.nodes import Node
 from compat_spec.spec.problems import Problems
 from compat_spec.spec.references import References, beside
-from compat_spec.spec.shapes import Shapes
+from compat_spec.spec.shapes import TOKENS, Shapes
 from compat_spec.spec.spec import Declaration, MergeVariant, MetricVariant, ModelRef, ModelVariant, Point, TaskVariant
 
 V = TypeVar("V")
@@ -101,7 +101,9 @@ class Variants:
         if at is not None and names and len(experts) == len(names):
             experts = self._references.at(experts, at, f"{draft.where}.at")
         compares = cast("type[Merge]", part.cls).compares
-        difference = self._shapes.difference([*experts, *others.values()], compares, draft.indices(point))
+        # a merge of tensors brings the rows of different vocabularies into one order, where it is told to
+        freed = TOKENS if part.fields.get("vocabulary", "same") != "same" and _is_of_tensors(part) else frozenset[str]()
+        difference = self._shapes.difference([*experts, *others.values()], compares, draft.indices(point), freed)
         if difference:
             listed = part.node.mapping.get("models", part.node)
             what = f"{part.use} cannot combine {difference}"
@@ -156,6 +158,10 @@ class Variants:
         train = part.node.mapping.get("train")
         if train is not None and part.trainer_fields:
             self._references.check_names(part.trainer_fields, train, train.place, f"{draft.where}.train")
+
+
+def _is_of_tensors(part: Part) -> bool:
+    return part.cls is not None and issubclass(part.cls, TensorMerge)
 
 
 def _circle(start: str, parents: Mapping[str, Collection[str]]) -> list[str] | None:
