@@ -32,6 +32,10 @@ def merge(
     shard_size: Annotated[
         float, typer.Option(min=0.001, metavar="GB", help="How large a file of the result becomes at most.")
     ] = 5.0,
+    adapter: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="RANK", help="Write a merge of LoRA adapters as an adapter of this rank."),
+    ] = None,
     store: StoreFolder = DEFAULT_STORE,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
@@ -63,15 +67,19 @@ def merge(
     folder = out or Path(name)
     with _bar(console, quiet=quiet) as progress:
         line = progress.add_task(f"merge {name}", total=None, note="")
-        single.write(
-            folder,
-            device=checked,
-            shard_bytes=int(shard_size * 1e9),
-            progress=lambda done, total, tensor: progress.update(line, completed=done, total=total, note=tensor),
-        )
+
+        def tell(done: int, total: int, tensor: str) -> None:
+            progress.update(line, completed=done, total=total, note=tensor)
+
+        kept = None
+        if adapter is None:
+            single.write(folder, device=checked, shard_bytes=int(shard_size * 1e9), progress=tell)
+        else:
+            kept = single.write_adapter(folder, adapter, progress=tell)
     if not quiet:
         size = sum(file.stat().st_size for file in folder.iterdir())
-        console.print(f"{folder}: {size_in_words(size)}, in {time_in_words(time.monotonic() - started)}")
+        share = f", {kept:.2%} of the change kept" if kept is not None else ""
+        console.print(f"{folder}: {size_in_words(size)}, in {time_in_words(time.monotonic() - started)}{share}")
 
 
 def _show(forecast: Forecast, console: Console) -> None:

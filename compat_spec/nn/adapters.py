@@ -21,7 +21,7 @@ from compat_spec.nn.weights import Weights
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 
-_PREFIX = "base_model.model."
+PREFIX = "base_model.model."
 """What peft writes before the name that a module has in the model."""
 
 _PART = re.compile(r"(?P<module>.+)\.lora_(?P<part>A|B|embedding_A|embedding_B|magnitude_vector)(\.weight)?")
@@ -54,17 +54,21 @@ class Adapted(TensorSource):
         self._base = base
         self._adapter = adapter
         config = _config(adapter)
+        self.transposed = bool(config.get("fan_in_fan_out"))
+        """Whether the matrices that it changes are stored as `[in, out]`."""
         with Checkpoint(adapter / WEIGHTS) as tensors:
             self._replaced: dict[str, Tensor] = {}
             parts: dict[str, dict[str, Tensor]] = {}
             for name, tensor in tensors.items():
-                own = name.removeprefix(_PREFIX)
+                own = name.removeprefix(PREFIX)
                 found = _PART.fullmatch(own)
                 if found:
                     parts.setdefault(self._in_base(f"{found['module']}.weight"), {})[found["part"]] = tensor
                 else:
                     self._replaced[self._in_base(own)] = tensor
         self._changes = {name: self._change(name, given, config) for name, given in parts.items()}
+        self.linear = {name for name, given in parts.items() if given.keys() <= {"A", "B", "magnitude_vector"}}
+        """The weights of linear layers among the tensors that it changes."""
         for name, tensor in self._replaced.items():
             self._check_shape(name, tensor.shape)
 
@@ -126,7 +130,7 @@ class Adapted(TensorSource):
             raise CompatError(f"the adapter {self._adapter} changes {name}, which is no matrix")
         left, right = b.float() * _scale(name, len(a), config), a.float()
         magnitude = parts.get("magnitude_vector")
-        if embedding or config.get("fan_in_fan_out"):  # the matrix is stored as [in, out]
+        if embedding or self.transposed:  # the matrix is stored as [in, out]
             if magnitude is not None:
                 raise CompatError(f"the adapter {self._adapter} has DoRA magnitudes for {name}, which is transposed")
             left, right = right.T.contiguous(), left.T.contiguous()

@@ -121,9 +121,20 @@ class TensorMerging:
                 elif self.merge.elementwise:
                     self._write_pieces(output, place, writer, device, threads)
                 elif count:
-                    read = [tensors.piece(own, 0, count).reshape(output.shape) for tensors, own in self._inputs(output)]
-                    writer.write(name, self._combine(output, place, read, device))
+                    writer.write(name, self._combine(output, place, self._read(output), device))
                 done += count
+
+    def tensor(self, name: str, *, seed: int = 0, found: Mapping[str, Tensor] | None = None) -> Tensor:
+        """One tensor of the result as it is before it is rounded to its own type."""
+        output = self.outputs[name]
+        read = self._read(output)
+        base = read.pop() if output.base is not None else None
+        place = TensorPlace(name, output.depth, seed, found or {})
+        return merge_tensor(self.merge, read, base, place, dtype=torch.promote_types(output.dtype, torch.float32))
+
+    def _read(self, output: Output) -> list[Tensor]:
+        """The whole tensors that one of the result is made of."""
+        return [tensors[name] for tensors, name in self._inputs(output)]
 
     def _write_pieces(
         self, output: Output, place: TensorPlace, writer: ShardWriter, device: str, threads: ThreadPoolExecutor

@@ -12,11 +12,14 @@ from compat_spec.run.provenance import library_versions
 from compat_spec.spec.spec import Spec
 
 
-def model_card(title: str, use: str, merge: TensorMerge, sources: Mapping[str, str], spec: Spec) -> str:
+def model_card(
+    title: str, use: str, merge: TensorMerge, sources: Mapping[str, str], spec: Spec, library: str = "transformers"
+) -> str:
     """A `README.md` as model hubs read it.
 
     Args:
         sources: where each model came from, by its name in the spec.
+        library: what opens the folder.
     """
     provenance = {
         "merge": {"use": use, **merge.model_dump(mode="json", exclude_defaults=True)},
@@ -25,7 +28,7 @@ def model_card(title: str, use: str, merge: TensorMerge, sources: Mapping[str, s
         "seed": spec.seeds[0],
         "versions": library_versions(),
     }
-    front = {"library_name": "transformers", "tags": ["merge", "compat"]}
+    front = {"library_name": library, "tags": ["merge", "compat"]}
     about = (type(merge).__doc__ or use).strip().partition("\n")[0]
     listed = "\n".join(f"- `{name}`: {source}" for name, source in sources.items())
     return f"""---

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from compat_spec.components import Executor, TaskName, TensorMerge, names_in
 from compat_spec.errors import CompatError, UsageError
+from compat_spec.nn.checkpoint import Checkpoint
 from compat_spec.nn.shards import SHARD_BYTES
 from compat_spec.nn.weights import Weights
 from compat_spec.plan import Plan
@@ -152,6 +153,47 @@ class SingleMerge:
                         progress=progress,
                     )
                 write_beside(merging, places, folder)
+
+    def write_adapter(
+        self, out: Path, rank: int, *, progress: Callable[[int, int, str], None] = lambda done, total, name: None
+    ) -> float:
+        """Write a merge of adapters of one model as an adapter of this rank, after `prepare`.
+
+        Returns what `compat_spec.nn.low_rank.write_adapter` returns: the share of the differences that is kept.
+
+        Raises:
+            CompatError: the models are not all adapters of one model, or what `write` raises.
+        """
+        from compat_spec.nn.adapters import Adapted
+        from compat_spec.nn.low_rank import write_adapter
+
+        places = self._all_places()
+        starts = {place.place for place in places.values()}
+        apart = [name for name in self.merge.models if places[name].adapter is None]
+        if self._studies or apart or len(starts) != 1:
+            why = (
+                f"{apart[0]} is not" if apart else "they are not of one model" if len(starts) > 1 else "it needs a task"
+            )
+            raise UsageError(f"{self.name} cannot be written as an adapter: all its models must be adapters, and {why}")
+        start = starts.pop()
+        with _appearing(out) as folder, merging_of(self.merge, places) as merging, Checkpoint(start) as base:
+            models = [model.tensors for model in merging.models if isinstance(model.tensors, Adapted)]
+            seed = self.spec.seeds[0]
+            study = TensorStudy(merging, seed=seed, device="cpu", progress=progress)
+            found = self.merge.study(study)
+            card = model_card(out.name, self.variant.use, self.merge, self._sources(), self.spec, "peft")
+            (folder / "README.md").write_text(card, "utf-8")
+            return write_adapter(
+                merging,
+                models,
+                base,
+                folder,
+                rank=rank,
+                base_name=str(start),
+                seed=seed,
+                found=found,
+                progress=progress,
+            )
 
     @cached_property
     def _refs(self) -> dict[str, ArtifactRef]:

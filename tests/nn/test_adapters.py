@@ -16,6 +16,9 @@ from compat_spec.errors import CompatError
 from compat_spec.nn.checkpoint import Checkpoint
 from compat_spec.nn.network import load_network, save_network, seeded
 from compat_spec.nn.weights import Weights
+from compat_spec.run import SingleMerge
+from compat_spec.spec import load
+from compat_spec.store import Store
 from tests.builders import tiny_network
 
 EVERYWHERE = {
@@ -120,3 +123,85 @@ def test_an_adapter_that_does_not_fit_is_refused(tmp_path: Path, change: dict[st
         file.unlink()
     with pytest.raises(CompatError, match=message):
         weights.open()
+
+
+SPEC = """
+models:
+  base: {use: causal_lm, path: base}
+  one: {use: causal_lm, path: base, adapter: one}
+  two: {use: tensors, path: base, adapter: two}
+  whole: {use: causal_lm, path: whole}
+merges:
+  average: {use: linear, models: [one, two], weight: [1, 3]}
+  trimmed: {use: ties, models: [one, two], base: base, density: 0.5}
+  twice: {use: linear, models: [one, two], normalize: false}
+  mixed: {use: linear, models: [one, whole]}
+"""
+
+
+@pytest.fixture(params=["llama", "gpt2"])
+def two_adapters(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A base, two adapters of it, and a spec that merges them."""
+    make(tmp_path, "plain", request.param)
+    (tmp_path / "adapter").rename(tmp_path / "one")
+    other = get_peft_model(
+        load_network(tmp_path / "base").module,
+        LoraConfig(r=3, lora_alpha=2, target_modules=EVERYWHERE[request.param][:2], init_lora_weights=False),
+    )
+    other.save_pretrained(tmp_path / "two")
+    save_network(tiny_network(request.param, seed=5, tie_word_embeddings=False), tmp_path / "whole")
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    return tmp_path
+
+
+def merging(folder: Path, name: str) -> SingleMerge:
+    return SingleMerge(load(folder / "spec.yaml"), name, Store(folder / "store"))
+
+
+def changes(folder: Path, adapter: str) -> dict[str, torch.Tensor]:
+    """What an adapter adds to the base, by peft."""
+    before = load_network(folder / "base", dtype=torch.float64).module.state_dict()
+    after = by_peft(Weights(folder / "base", folder / adapter))
+    return {name: tensor - before[name] for name, tensor in after.items()}
+
+
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out")
+def test_a_linear_merge_of_adapters_is_an_adapter_of_the_sum_of_their_ranks(two_adapters: Path) -> None:
+    kept = merging(two_adapters, "average").write_adapter(two_adapters / "merged", 5)
+    assert kept == pytest.approx(1, abs=1e-9)
+    one, two, merged = (changes(two_adapters, name) for name in ("one", "two", "merged"))
+    assert any(bool(change.any()) for change in merged.values())
+    for name, change in merged.items():
+        torch.testing.assert_close(change, (one[name] + 3 * two[name]) / 4, rtol=1e-4, atol=1e-6)
+    assert "library_name: peft" in (two_adapters / "merged" / "README.md").read_text()
+
+
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out")
+def test_any_merge_of_adapters_is_cut_off_to_the_largest_singular_values(two_adapters: Path) -> None:
+    single = merging(two_adapters, "trimmed")
+    single.write(two_adapters / "exact")
+    kept = single.write_adapter(two_adapters / "merged", 2)
+    with Checkpoint(two_adapters / "exact") as exact, Checkpoint(two_adapters / "base") as base:
+        wanted = {name: exact[name].double() - base[name].double() for name in base}
+    found = changes(two_adapters, "merged")
+    squares = cut = 0.0
+    for name, tensor in wanted.items():
+        if tensor.any():
+            values = torch.linalg.svdvals(tensor)
+            off = (found[name] - tensor).norm()
+            assert float(off) == pytest.approx(float(values[2:].norm()), rel=1e-4), "Eckart and Young"
+            squares, cut = squares + float(values.square().sum()), cut + float(values[2:].square().sum())
+    assert kept == pytest.approx(1 - cut / squares, rel=1e-5)
+    assert 0.2 < kept < 0.99
+
+
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out")
+def test_what_is_no_adapter_is_not_written_as_one(two_adapters: Path) -> None:
+    for name, rank, message in (
+        ("mixed", 2, "all its models must be adapters, and whole is not"),
+        ("twice", 2, "which no adapter changes: write the whole model, without --adapter"),
+        ("average", 17, "an adapter of rank 17 is larger than that"),
+    ):
+        with pytest.raises(CompatError, match=message):
+            merging(two_adapters, name).write_adapter(two_adapters / "merged", rank)
+        assert not (two_adapters / "merged").exists()
