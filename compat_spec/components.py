@@ -336,6 +336,9 @@ class MergeStudy(Protocol):
 
     def progress(self, done: int, total: int, note: str = "") -> None: ...
 
+    def record(self, **facts: float | int | str | Sequence[Any]) -> None:
+        """Facts for the results (`chosen=[…]`); they do not change the fingerprint."""
+
 
 class ModuleMerge(Merge):
     """A merge in feature or output space: a module that holds the models and combines them as it runs."""

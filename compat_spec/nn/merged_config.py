@@ -43,6 +43,14 @@ def restack_config(folder: Path, models: Sequence[Path], blocks: Sequence[tuple[
     _write(folder, config)
 
 
+def note_dtype(folder: Path, dtype: str) -> None:
+    """Make the config in `folder`, where there is one, say that the tensors are stored in `dtype`."""
+    if (folder / CONFIG).exists():
+        config = _read(folder)
+        config.pop("torch_dtype", None)  # what older versions of transformers call it
+        _write(folder, config | {"dtype": dtype})
+
+
 def vocab_size(folder: Path) -> int:
     """How many rows the embeddings of a model have, by its config."""
     size = _read(folder).get("vocab_size")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -41,6 +42,8 @@ def largest(values: Tensor, counts: Sequence[int]) -> list[Tensor]:
 
 def _above(flat: Tensor, threshold: float, count: int) -> Tensor:
     """The entries above a magnitude, and as many of those that are equal to it, from the first, as make up `count`."""
+    if math.isnan(threshold):
+        return torch.zeros_like(flat, dtype=torch.bool).index_fill_(0, flat.isnan().nonzero()[:count, 0], True)
     mask = torch.empty(flat.shape, dtype=torch.bool, device=flat.device)
     above = 0
     for piece in pieces(flat):

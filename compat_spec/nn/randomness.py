@@ -25,6 +25,10 @@ def uniform(shape: Sequence[int], seed: int, name: str) -> Tensor:
         np.random.Generator(np.random.SFC64(stream)).random(out=drawn[start : start + _BLOCK], dtype=np.float32)
 
     starts = range(0, count, _BLOCK)
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        list(threads.map(fill, starts, root.spawn(len(starts))))
+    streams = root.spawn(len(starts))
+    if len(starts) == 1:  # most tensors are small, and to start threads takes longer than to fill them
+        fill(0, streams[0])
+    else:
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            list(threads.map(fill, starts, streams))
     return torch.from_numpy(drawn).reshape(tuple(shape))

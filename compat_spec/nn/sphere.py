@@ -17,7 +17,10 @@ _COLLINEAR = 1e-14
 
 
 def inner_products(tensors: Sequence[Tensor], base: Tensor | None = None) -> Tensor:
-    """Inner products of all pairs of flattened tensors, less the base if there is one: float64 `[n, n]`, on the CPU."""
+    """Inner products of all pairs of flattened tensors, less the base if there is one: float64 `[n, n]`, on the CPU.
+
+    Entries that are not finite count as zero, here and below: masks hold infinities, and no direction goes there.
+    """
     flat = [tensor.reshape(-1) for tensor in tensors]
     origin = base.reshape(-1) if base is not None else None
     total = flat[0].new_zeros(len(flat), len(flat), dtype=torch.float64)
@@ -41,7 +44,12 @@ def row_inner_products(tensors: Sequence[Tensor], base: Tensor) -> Tensor:
 
 def _offset(tensor: Tensor, base: Tensor | None, piece: slice) -> Tensor:
     part = tensor[piece].double()
-    return part if base is None else task_vector(part, base[piece].double())
+    return finite(part if base is None else task_vector(part, base[piece].double()))
+
+
+def finite(tensor: Tensor) -> Tensor:
+    """The tensor with zero for all that is not finite; the tensor itself where there is nothing of that kind."""
+    return tensor if math.isfinite(float(tensor.sum())) else tensor.nan_to_num(0, 0, 0)
 
 
 def arc(cosine: Tensor, t: float) -> tuple[Tensor, Tensor]:
@@ -104,5 +112,5 @@ def combination(tensors: Sequence[Tensor], factors: Sequence[float]) -> Tensor:
     total = tensors[heaviest] * math.fsum(factors)
     for i, (tensor, factor) in enumerate(zip(tensors, factors, strict=True)):
         if i != heaviest and factor != 0:
-            total.add_(tensor - tensors[heaviest], alpha=factor)
+            total.add_(task_vector(tensor, tensors[heaviest]), alpha=factor)
     return total

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from compat_spec.components import TensorMerge
 from compat_spec.nn.checkpoint import INDEX, TensorSource
-from compat_spec.nn.merged_config import CONFIG, restack_config
+from compat_spec.nn.merged_config import CONFIG, note_dtype, restack_config
 from compat_spec.nn.merging import Model, TensorMerging
 from compat_spec.nn.weights import Weights
 from compat_spec.run.vocabularies import ResultVocabulary
@@ -49,6 +49,8 @@ def write_beside(merging: TensorMerging, places: Mapping[str, Weights], folder: 
         restack_config(folder, [places[name].place for name in merge.models], merging.blocks)
     if merge.vocabulary != "same":
         ResultVocabulary(merge, places).write(folder)
+    if merge.dtype is not None:
+        note_dtype(folder, merge.dtype)
 
 
 def _check_same_tokens(folders: Mapping[str, Path]) -> None:

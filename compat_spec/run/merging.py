@@ -28,27 +28,27 @@ def merge_models(step: Step, workspace: Workspace, device: str, folder: Path) ->
 
 
 def _merge_tensors(merge: TensorMerge, step: Step, workspace: Workspace, device: str, folder: Path) -> dict[str, Any]:
+    def tell(done: int, total: int, note: str) -> None:
+        workspace.link.tell(step.fingerprint, done, total, note)
+        workspace.stop_here()
+
     names: list[str] = [*merge.models]
     refs = dict(zip(names, experts_of(dict(step.inputs)), strict=True))
     refs |= {role.removeprefix("model:"): ref for role, ref in step.inputs.items() if role.startswith("model:")}
     places = {name: Weights(workspace.store.path(ref)) for name, ref in refs.items()}
     with merging_of(merge, places) as merging:
+        study = StepStudy(step, workspace, device, merging, tell)
         with seeded(step.seed or 0):
-            found = merge.study(StepStudy(step, workspace, device, merging.models, merging.base))
+            found = merge.study(study)
         merging.write(
             folder,
             seed=step.seed or 0,
             found=found,
             device=device,
-            progress=lambda done, total, name: _tell(workspace, step, done, total, name),
+            progress=tell,
         )
     write_beside(merging, places, folder)
-    return {}
-
-
-def _tell(workspace: Workspace, step: Step, done: int, total: int, name: str) -> None:
-    workspace.link.tell(step.fingerprint, done, total, name)
-    workspace.stop_here()
+    return study.facts
 
 
 def _merge_modules(merge: ModuleMerge, step: Step, workspace: Workspace, device: str, folder: Path) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from compat_spec.plan.needed import needed_steps
 from compat_spec.plan.points import Assignment, Points, select
 from compat_spec.run.folders import merging_of, write_beside
 from compat_spec.run.model_card import model_card
+from compat_spec.run.studying import TensorStudy
 from compat_spec.spec.problems import nearest
 from compat_spec.spec.spec import MergeVariant, ModelRef, Spec
 from compat_spec.store import ArtifactRef, Store
@@ -29,8 +30,6 @@ from compat_spec.store import ArtifactRef, Store
 if TYPE_CHECKING:
     from compat_spec.run.events import Listener
     from compat_spec.run.experiment import RunSummary
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ class SingleMerge:
         *,
         device: str = "cpu",
         shard_bytes: int = SHARD_BYTES,
-        progress: Progress = lambda done, total, name: None,
+        progress: Callable[[int, int, str], None] = lambda done, total, name: None,
     ) -> None:
         """Write the folder, after `prepare`. It appears when it is whole, and not at all when something goes wrong.
 
@@ -139,16 +138,20 @@ class SingleMerge:
                 shutil.copytree(self.store.path(self._artifact()), folder, dirs_exist_ok=True)
                 (folder / "artifact.json").unlink(missing_ok=True)
             else:
-                with merging_of(self.merge, self._all_places()) as merging:
+                places = self._all_places()
+                with merging_of(self.merge, places) as merging:
                     _check_room(folder, merging.bytes_to_write)
+                    seed = self.spec.seeds[0]
+                    study = TensorStudy(merging, seed=seed, device=device, progress=progress)
                     merging.write(
                         folder,
-                        seed=self.spec.seeds[0],
+                        seed=seed,
+                        found=self.merge.study(study),
                         device=device,
                         shard_bytes=shard_bytes,
                         progress=progress,
                     )
-                write_beside(merging, self._all_places(), folder)
+                write_beside(merging, places, folder)
 
     @cached_property
     def _refs(self) -> dict[str, ArtifactRef]:

@@ -2,31 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from compat_spec.components import TaskName
+from compat_spec.errors import CompatError
 from compat_spec.nn.data import EncodedSplit
-from compat_spec.nn.merging import Model
-from compat_spec.nn.network import Network
+from compat_spec.nn.merging import TensorMerging
 from compat_spec.plan import Step
-from compat_spec.run.examples import read_tokens
-from compat_spec.run.workspace import Workspace
+
+if TYPE_CHECKING:
+    from compat_spec.nn.network import Network
+    from compat_spec.run.workspace import Workspace
 
 
-class StepStudy:
-    """The `MergeStudy` of one step."""
+Progress = Callable[[int, int, str], None]
+
+
+class TensorStudy:
+    """The `MergeStudy` of a merge that looks at tensors alone.
+
+    Attributes:
+        facts: what the merge recorded.
+    """
+
+    def __init__(self, merging: TensorMerging, *, seed: int, device: str, progress: Progress) -> None:
+        self.seed = seed
+        self.device = device
+        self.facts: dict[str, Any] = {}
+        self._merging = merging
+        self._progress = progress
+
+    def network(self, model: int) -> Network:
+        raise CompatError(f"{self._merging.models[model].name} cannot be run here: only its tensors are open")
+
+    def copy(self, model: int) -> Network:
+        return self.network(model)
+
+    def tensors(self, model: int | None) -> Mapping[str, Tensor]:
+        if model is not None:
+            return self._merging.models[model].tensors
+        assert self._merging.base is not None, "this merge has no base"
+        return self._merging.base.tensors
+
+    def encoded(self, task: TaskName, split: str) -> EncodedSplit:
+        raise CompatError(f"the task {task} cannot be read here: only tensors are open")
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        self._progress(done, total, note)
+
+    def record(self, **facts: float | int | str | Sequence[Any]) -> None:
+        self.facts.update(facts)
+
+
+class StepStudy(TensorStudy):
+    """The `MergeStudy` of a step, which has networks and data."""
 
     def __init__(
-        self, step: Step, workspace: Workspace, device: str, models: Sequence[Model], base: Model | None
+        self, step: Step, workspace: Workspace, device: str, merging: TensorMerging, progress: Progress
     ) -> None:
-        self.seed = step.seed or 0
-        self.device = device
+        super().__init__(merging, seed=step.seed or 0, device=device, progress=progress)
         self._step = step
         self._workspace = workspace
-        self._models = models
-        self._base = base
 
     def network(self, model: int) -> Network:
         return self._workspace.networks.open(self._step.inputs[f"expert:{model}"], self.device)
@@ -34,15 +73,7 @@ class StepStudy:
     def copy(self, model: int) -> Network:
         return self._workspace.networks.fresh(self._step.inputs[f"expert:{model}"], self.device)
 
-    def tensors(self, model: int | None) -> Mapping[str, Tensor]:
-        if model is not None:
-            return self._models[model].tensors
-        assert self._base is not None, "this merge has no base"
-        return self._base.tensors
-
     def encoded(self, task: TaskName, split: str) -> EncodedSplit:
-        return read_tokens(self._workspace.store.path(self._step.inputs[f"tokens:{task}"]), split)
+        from compat_spec.run.examples import read_tokens
 
-    def progress(self, done: int, total: int, note: str = "") -> None:
-        self._workspace.link.tell(self._step.fingerprint, done, total, note)
-        self._workspace.stop_here()
+        return read_tokens(self._workspace.store.path(self._step.inputs[f"tokens:{task}"]), split)

@@ -65,6 +65,11 @@ class _Located:
         """Whether the node is the mapping that lacks a key, or has one too many."""
         return self.error["type"] in ("missing", "extra_forbidden")
 
+    @property
+    def is_short_of_what_is_wrong(self) -> bool:
+        """Whether a list is found too short only because its wrong entries, which have errors of their own, are out."""
+        return self.error["type"] == "too_short" and len(self.node.items) >= self.error["ctx"]["min_length"]
+
 
 class Complaints:
     """Reports what pydantic says of the parameters of one component."""
@@ -78,6 +83,8 @@ class Complaints:
     def report(self, errors: list[ErrorDetails], params: Node) -> None:
         unions: dict[tuple[str, ...], list[_Located]] = {}
         for located in (_locate(error, params) for error in errors):
+            if located.is_short_of_what_is_wrong:
+                continue
             if located.union is None:
                 self._single(located)
             else:
@@ -90,10 +97,22 @@ class Complaints:
         deepest = max(errors, key=lambda located: (len(located.path), located.concerns_a_key))
         branches = {located.branch for located in errors}
         if len(deepest.path) > len(path) or deepest.concerns_a_key or len(branches) == 1:
+            at_values: dict[tuple[str, ...], list[_Located]] = {}  # several where unions lie in each other
             for located in errors:
-                if located.branch == deepest.branch:
+                if located.branch == deepest.branch and located.concerns_a_key:
                     self._single(located)
+                elif located.branch == deepest.branch:
+                    at_values.setdefault(located.path, []).append(located)
+            for same in at_values.values():
+                if len(same) == 1:
+                    self._single(same[0])
+                else:
+                    self._none_fits(same)
             return
+        self._none_fits(errors)
+
+    def _none_fits(self, errors: list[_Located]) -> None:
+        deepest = max(errors, key=lambda located: len(located.path))
         words = dict.fromkeys(_expected(located.error) for located in errors)
         fitting = [word for word in words if word not in ("", EXPECTED["none"])]
         self._does_not_fit(deepest, deepest.node.in_words(), enumerate_words(fitting, "or") if fitting else "")

@@ -106,6 +106,44 @@ CHANGES = [
     ),
     (
         AVERAGE,
+        "average: {use: regmean, models: [math, code], on: [math, code, math]}",
+        ["20:3: merges.average: 3 entries of on for 2 models; give one per model"],
+    ),
+    (
+        AVERAGE,
+        "average: {use: fisher, models: [math, code], on: [math, cod], sequences: 0}",
+        [
+            "20:59: merges.average.on.1: no task 'cod'; did you mean 'code'?",
+            "20:76: merges.average.sequences: 0 does not fit; expected at least 1",
+        ],
+    ),
+    (
+        AVERAGE,
+        "average: {use: fisher, models: [math, code], on: math, weight: [1, -2]}",
+        ["20:70: merges.average.weight.1: -2 does not fit; expected at least 0.0 or a mapping"],
+    ),
+    (
+        AVERAGE,
+        "average: {use: greedy_soup, models: [math, code]}",
+        ["20:3: merges.average: needs `on`; the task whose loss decides"],
+    ),
+    (
+        AVERAGE,
+        "average: {use: tsv, models: [math, code]}",
+        ["20:3: merges.average: needs `base`; the model that the others were fine-tuned from"],
+    ),
+    (
+        AVERAGE,
+        "average: {use: iso_c, models: [math, code], base: bas}",
+        ["20:53: merges.average.base: no model 'bas'; did you mean 'base'?"],
+    ),
+    (
+        AVERAGE,
+        "average: {use: git_rebasin, models: [math, code], permute: [neurons]}",
+        ["20:63: merges.average.permute.0: 'neurons' does not fit; expected 'residual', 'heads' or 'mlp'"],
+    ),
+    (
+        AVERAGE,
         "average: {use: linear, models: []}",
         ["20:34: merges.average.models: an empty list does not fit; expected at least 1 entry"],
     ),

@@ -54,4 +54,4 @@ def _importance(tensor: Tensor, base: Tensor) -> Tensor:
         of_base = base_rows[piece].double().softmax(-1).add_(_LEAST)
         divergence = (of_tensor * (of_tensor / of_base).log()).sum(-1, keepdim=True)
         by_row[piece] = by_row[piece].double() * divergence
-    return found
+    return found.masked_fill_(tensor == base, 0)  # where both are infinite, as masks are, nothing was found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -37,26 +36,9 @@ class Linear(TensorMerge):
         return self
 
     def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:
+        from compat_spec.nn.averages import weighted_average, weighted_sum
+
         weights = at.values(self.weight, len(tensors))
         if not self.normalize:
-            return _weighted_sum(tensors, weights)
-        weights = shares(weights, at)
-        # as the heaviest model plus differences from it, so that equal tensors, and a single weight, come out exactly
-        heaviest = max(range(len(weights)), key=lambda i: abs(weights[i]))
-        reference = tensors[heaviest]
-        average = reference.clone()
-        for i, (tensor, share) in enumerate(zip(tensors, weights, strict=True)):
-            if share != 0 and i != heaviest:
-                average.add_(tensor - reference, alpha=share)
-        # a difference overflowed, or was one of infinities, as masks hold; a sum is the fastest way to see either
-        if not math.isfinite(float(average.sum())):
-            average = average.where(average.isfinite(), _weighted_sum(tensors, weights))
-        return average
-
-
-def _weighted_sum(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    total = tensors[0].new_zeros(tensors[0].shape)
-    for tensor, weight in zip(tensors, weights, strict=True):
-        if weight != 0:  # zero times infinity would be NaN
-            total.add_(tensor, alpha=weight)
-    return total
+            return weighted_sum(tensors, weights)
+        return weighted_average(tensors, shares(weights, at))

@@ -50,20 +50,22 @@ class Nuslerp(TensorMerge):
         share_a, share_b = arc(self._cosine(a, b), t)
         # as one of them plus a share of the difference, so that equal tensors, and a single weight, come out exactly
         whole = (share_a + share_b).to(a)
-        merged = a * whole + (b - a).mul_(share_b.to(a)) if t < 0.5 else b * whole + (a - b).mul_(share_a.to(a))
+        near, far, share = (a, b, share_b) if t < 0.5 else (b, a, share_a)
+        merged = task_vector(far, near).mul_(share.to(a)).add_(near * whole)
         return merged if base is None else merged.add_(base)
 
     def _cosine(self, a: Tensor, b: Tensor) -> Tensor:
         """float64, in a shape that spreads to that of the tensors."""
         import torch
 
-        from compat_spec.nn.sphere import inner_products
+        from compat_spec.nn.sphere import finite, inner_products
 
         if self.nuslerp_flatten or a.dim() < 2:
             products = inner_products([a, b])
             product, squares = products[0, 1], products.diagonal()
         else:
             along = 0 if self.nuslerp_row_wise else -1
+            a, b = finite(a), finite(b)
             product = (a * b).sum(along, keepdim=True, dtype=torch.float64)
             squares = torch.stack([one.square().sum(along, keepdim=True, dtype=torch.float64) for one in (a, b)])
         norm_a, norm_b = squares.sqrt().clamp(min=_TINY)

@@ -58,6 +58,6 @@ class RamPlusTl(TensorMerge):
         merged = origin.clone()
         for piece in pieces(origin):
             deltas, _, count = changes(piece)
-            deltas *= torch.where(count == 1, larger[:, None], 1 / count.clamp(min=1))
+            deltas *= torch.where(count == 1, larger[:, None], count.clamp(min=1).to(base).reciprocal())
             merged[piece] += deltas.sum(0)
         return merged.view(base.shape)

@@ -1,0 +1,71 @@
+"""The `regmean` merge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from compat_plugins.merges.on_tasks import OnTasks, check_found
+from compat_spec.components import MergeStudy
+from compat_spec.nn.per_tensor import PerTensor, TensorPlace
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class RegMean(OnTasks):
+    """Linear layers that answer most like those of the models, each on the inputs that it has on its task.
+
+    A least-squares fit in closed form, from the Gram matrices of the inputs. In directions in which no input varies,
+    the layer is the mean of the models'; so is all that is no weight of a linear layer, or is shared with another layer
+    (a head that is tied to the embeddings).
+
+    Jin, Ren, Preotiuc-Pietro, Cheng, "Dataless Knowledge Fusion by Merging Weights of Language Models", 2022,
+    arXiv:2212.09849.
+    """
+
+    alpha: PerTensor[Annotated[float, Field(ge=0, le=1)]] = Field(
+        default=0.9, description="The factor of the Gram matrices' entries off the diagonal; 1 leaves them as they are."
+    )
+
+    def study(self, study: MergeStudy) -> Mapping[str, Tensor]:
+        from compat_spec.nn.gram import input_grams
+        from compat_spec.nn.parameter_names import parameters_by_tensor
+
+        found: dict[str, Tensor] = {}
+        for model, name in enumerate(self.models):
+            network = study.network(model)
+            parameters = parameters_by_tensor(network.module, study.tensors(model))
+
+            def tell(done: int, total: int, model: int = model, name: str = name) -> None:
+                study.progress(model * total + done, len(self.models) * total, f"inputs of the layers of {name}")
+
+            grams = input_grams(
+                network,
+                self.data(study, model),
+                sequences=self.sequences,
+                context=self.context,
+                device=study.device,
+                progress=tell,
+            )
+            of_tensors = {tensor: grams[parameter] for tensor, parameter in parameters.items() if parameter in grams}
+            diagonals = {tensor: gram.matrix.diagonal() for tensor, gram in of_tensors.items()}
+            check_found("Gram matrix of the inputs", diagonals, name)
+            found |= {_key(model, gram.axis, tensor): gram.matrix for tensor, gram in of_tensors.items()}
+        return found
+
+    def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:
+        from compat_spec.nn.averages import mean
+        from compat_spec.nn.gram import InputGram, regression_mean
+
+        for axis in (0, 1):
+            if _key(0, axis, at.name) in at.found:
+                grams = [InputGram(at.found[_key(model, axis, at.name)], axis) for model in range(len(tensors))]
+                return regression_mean(tensors, grams, at.value(self.alpha))
+        return mean(tensors)
+
+
+def _key(model: int, axis: int, tensor: str) -> str:
+    return f"{model}:{axis}:{tensor}"

@@ -1,0 +1,122 @@
+"""LoRA adapters folded into the models that they belong to, against peft itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+
+from compat_plugins.models.causal_lm import CausalLM
+from compat_spec.errors import CompatError
+from compat_spec.nn.checkpoint import Checkpoint
+from compat_spec.nn.network import load_network, save_network, seeded
+from compat_spec.nn.weights import Weights
+from tests.builders import tiny_network
+
+EVERYWHERE = {
+    "llama": ["q_proj", "v_proj", "down_proj"],
+    "gpt2": ["c_attn", "c_fc"],
+}
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "rslora": {"use_rslora": True},
+    "dora": {"use_dora": True},
+    "patterns": {"rank_pattern": {"v_proj": 3}, "alpha_pattern": {"v_proj": 7, "layers.1.self_attn.q_proj": 1}},
+    "embedding": {"target_modules": ["embed_tokens", "q_proj"]},
+    "saved": {"modules_to_save": ["lm_head"]},
+}
+
+
+def make(folder: Path, kind: str, model_type: str = "llama", dtype: torch.dtype = torch.float32) -> Weights:
+    """A model and an adapter of it, in folders, with numbers everywhere."""
+    network = tiny_network(model_type, dtype=dtype, tie_word_embeddings=False)
+    save_network(network, folder / "base")
+    config = LoraConfig(**{"r": 2, "lora_alpha": 5, "target_modules": EVERYWHERE[model_type], **KINDS[kind]})
+    with seeded(1):
+        adapted = get_peft_model(network.module, config)
+        with torch.no_grad():
+            for parameter in adapted.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(torch.randn_like(parameter) * 0.3)
+    adapted.save_pretrained(folder / "adapter", save_embedding_layers=False)
+    return Weights(folder / "base", folder / "adapter")
+
+
+def by_peft(weights: Weights) -> dict[str, torch.Tensor]:
+    assert weights.adapter is not None
+    model = load_network(weights.place, dtype=torch.float64).module
+    return PeftModel.from_pretrained(model, weights.adapter).double().merge_and_unload().state_dict()
+
+
+@pytest.mark.parametrize(
+    ("kind", "model_type"), [*((kind, "llama") for kind in KINDS), ("plain", "gpt2"), ("rslora", "gpt2")]
+)
+def test_every_tensor_is_what_peft_makes_of_it(tmp_path: Path, kind: str, model_type: str) -> None:
+    weights = make(tmp_path, kind, model_type)
+    expected = by_peft(weights)
+    with weights.open() as tensors, Checkpoint(weights.place) as before:
+        assert list(tensors) == list(before)
+        changed = [name for name in tensors if not torch.equal(tensors[name], before[name])]
+        assert changed
+        for name in tensors:
+            torch.testing.assert_close(tensors[name].double(), expected[name], rtol=1e-5, atol=1e-6)
+            if name not in changed:
+                assert torch.equal(tensors[name], before[name])
+
+
+def test_pieces_are_parts_of_the_whole_wherever_they_begin(tmp_path: Path) -> None:
+    with make(tmp_path, "dora").open() as tensors:
+        name = "model.layers.0.self_attn.q_proj.weight"
+        whole = tensors[name].flatten()
+        for start, stop in [(0, 0), (0, 1), (15, 17), (5, 200), (31, 32), (0, len(whole)), (250, 256)]:
+            torch.testing.assert_close(tensors.piece(name, start, stop), whole[start:stop], rtol=0, atol=1e-6)
+
+
+def test_a_source_with_an_adapter_is_the_folded_network(tmp_path: Path) -> None:
+    weights = make(tmp_path, "plain", dtype=torch.bfloat16)
+    source = CausalLM.model_validate({"path": str(weights.place), "adapter": str(weights.adapter)})
+    assert source.weights() == weights
+    model = source.make_model(source.make_tokenizer({}))
+    expected = by_peft(weights)
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(tensor.double(), expected[name], rtol=1e-5, atol=1e-6)
+    assert source.identity().keys() == {"path", "adapter"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"peft_type": "IA3"}, "is of the kind IA3; only LORA can be folded"),
+        ({"half": True}, "has only half of the product for model.layers.0.mlp.down_proj.weight"),
+        ({"stranger": True}, "which has no gone.weight"),
+        ({"wide": True}, r"q_proj.weight is \[16, 16\], and the adapter is for \[16, 17\]"),
+        ({"pickled": True}, "has no adapter_model.safetensors; only safetensors are read"),
+        ({"broken": True}, "adapter_config.json cannot be read"),
+    ],
+)
+def test_an_adapter_that_does_not_fit_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    weights = make(tmp_path, "plain")
+    assert weights.adapter is not None
+    file, config = weights.adapter / "adapter_model.safetensors", weights.adapter / "adapter_config.json"
+    tensors, prefix = load_file(file), "base_model.model.model.layers.0"
+    match next(iter(change)):
+        case "peft_type":
+            config.write_text(json.dumps(json.loads(config.read_text()) | change))
+        case "half":
+            del tensors[f"{prefix}.mlp.down_proj.lora_B.weight"]
+        case "stranger":
+            tensors["base_model.model.gone.weight"] = torch.ones(2)
+        case "wide":
+            tensors[f"{prefix}.self_attn.q_proj.lora_A.weight"] = torch.ones(2, 17)
+        case "broken":
+            config.write_text("{")
+    save_file(tensors, file)
+    if "pickled" in change:
+        file.unlink()
+    with pytest.raises(CompatError, match=message):
+        weights.open()

@@ -1,0 +1,174 @@
+"""Merging whole models tensor by tensor: what is read, what is written, and what does not go together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from compat_spec.components import TensorMerge
+from compat_spec.errors import CompatError
+from compat_spec.nn import merging
+from compat_spec.nn.checkpoint import Checkpoint
+from compat_spec.nn.merging import Model, TensorMerging
+
+
+class Mean(TensorMerge):
+    """The plain mean, plus what the base is given as."""
+
+    base: str | None = None
+
+    def combine(self, tensors, base, *, at):
+        assert len({tensor.dtype for tensor in tensors}) == 1
+        assert base is None or base.dtype == tensors[0].dtype
+        return sum(tensors) / len(tensors) + (0 if base is None else base)
+
+
+class PiecewiseMean(Mean):
+    """The same, a piece at a time."""
+
+    elementwise: ClassVar[bool] = True
+
+    def combine(self, tensors, base, *, at):
+        assert tensors[0].dim() == 1
+        assert len(tensors[0]) <= merging.PIECE
+        return super().combine(tensors, base, at=at)
+
+
+def some(seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    numbers = torch.Generator().manual_seed(seed)
+    shapes = {"embed": (11, 4), "layers.0.w": (4, 4), "layers.1.w": (4, 4), "scale": (), "empty": (0, 3)}
+    floats = {name: torch.randn(shape, generator=numbers).to(dtype) for name, shape in shapes.items()}
+    return floats | {"mask": torch.tensor([True, False]), "count": torch.tensor(7)}
+
+
+def merge(
+    folder: Path,
+    models: Mapping[str, dict[str, Tensor]],
+    *,
+    how: type[Mean] = Mean,
+    base: dict[str, Tensor] | None = None,
+    shard_bytes: int = 10**9,
+    **parameters: object,
+) -> dict[str, Tensor]:
+    out = folder / "out"
+    out.mkdir(exist_ok=True)
+    for name, tensors in {**models, **({"base": base} if base else {})}.items():
+        save_file(tensors, folder / f"{name}.safetensors")
+    opened = [Model(name, Checkpoint(folder / f"{name}.safetensors")) for name in models]
+    with_base = Model("base", Checkpoint(folder / "base.safetensors")) if base else None
+    made = how.model_validate({"models": list(models), "base": "base" if base else None, **parameters})
+    TensorMerging(made, opened, with_base).write(out, shard_bytes=shard_bytes)
+    return {name: tensor for file in out.glob("*.safetensors") for name, tensor in load_file(file).items()}
+
+
+@pytest.mark.parametrize("how", [Mean, PiecewiseMean])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+def test_every_tensor_is_combined_in_high_precision_and_rounded_once(tmp_path, monkeypatch, how, dtype):
+    monkeypatch.setattr(merging, "PIECE", 7)
+    a, b, base = (some(seed, dtype) for seed in range(3))
+    found = merge(tmp_path, {"a": a, "b": b}, how=how, base=base)
+    assert found.keys() == a.keys()
+    for name, tensor in a.items():
+        assert (found[name].dtype, found[name].shape) == (tensor.dtype, tensor.shape)
+        if name in ("mask", "count"):
+            assert found[name].equal(tensor)
+        else:
+            exact = (tensor.double() + b[name].double()) / 2 + base[name].double()
+            allowed = exact.abs() * torch.finfo(dtype).eps * 0.51 + (1e-6 if dtype == torch.float32 else 0)
+            assert bool(((found[name].double() - exact).abs() <= allowed).all()), name
+
+
+def test_models_may_be_stored_in_different_types(tmp_path):
+    a, b = some(0, torch.bfloat16), some(1, torch.float64)
+    exact = (a["embed"].double() + b["embed"]) / 2
+    assert merge(tmp_path, {"a": a, "b": b})["embed"].equal(exact.bfloat16()), "the first says what it is stored in"
+    assert merge(tmp_path, {"a": a, "b": b}, dtype="float64")["embed"].equal(exact)
+    assert merge(tmp_path, {"b": b, "a": a}, dtype="float16")["embed"].equal(exact.half())
+
+
+def test_float8_is_merged_only_into_something_finer(tmp_path):
+    a, b = some(0, torch.float8_e4m3fn), some(1, torch.float8_e5m2)
+    with pytest.raises(CompatError, match=r"embed of a is stored in float8_e4m3fn, .* dtype: bfloat16"):
+        merge(tmp_path, {"a": a, "b": b})
+    exact = (a["embed"].double() + b["embed"].double()) / 2
+    assert merge(tmp_path, {"a": a, "b": b}, dtype="bfloat16")["embed"].equal(exact.bfloat16())
+
+
+def test_what_is_no_floating_point_number_must_be_the_same(tmp_path):
+    a, b = some(0), some(1)
+    b["count"] = torch.tensor(8)
+    with pytest.raises(CompatError, match=r"count \(int64\) holds no floating-point numbers .* not the same in all"):
+        merge(tmp_path, {"a": a, "b": b})
+    b["count"] = torch.tensor(7.0)
+    with pytest.raises(CompatError, match="a and b have different types: count is int64 and float32"):
+        merge(tmp_path, {"a": a, "b": b})
+    with pytest.raises(CompatError, match="b and a have different types: count is float32 and int64"):
+        merge(tmp_path, {"b": b, "a": a})
+
+
+def test_models_with_different_tensors_are_refused_by_name(tmp_path):
+    a, b = some(0), some(1)
+    del b["scale"]
+    with pytest.raises(CompatError, match=r"a and b do not have the same tensors: a has scale and b has not$"):
+        merge(tmp_path, {"a": a, "b": b})
+    with pytest.raises(CompatError, match=r"b and a do not have the same tensors: a has scale and b has not$"):
+        merge(tmp_path, {"b": b, "a": a})
+    with pytest.raises(CompatError, match=r"a and base do not have the same tensors: a has scale and base has not$"):
+        merge(tmp_path, {"a": a}, base=b)
+    b["new"] = torch.ones(2)
+    with pytest.raises(CompatError, match=r"b has new and a has not; there are 1 more$"):
+        merge(tmp_path, {"a": a, "b": b})
+    b = some(1) | {"embed": torch.ones(12, 4)}
+    with pytest.raises(CompatError, match=r"a and b have different shapes: embed is \[11, 4\] and \[12, 4\]"):
+        merge(tmp_path, {"a": a, "b": b})
+    with pytest.raises(CompatError, match=r"a and base have different shapes: embed is \[11, 4\] and \[12, 4\]"):
+        merge(tmp_path, {"a": a}, base=b)
+
+
+def test_what_is_going_to_be_read_and_written_is_known_before(tmp_path):
+    a, b, base = some(0), some(1, torch.bfloat16), some(2, torch.float64)
+    for name, tensors in {"a": a, "b": b, "base": base}.items():
+        save_file(tensors, tmp_path / f"{name}.safetensors")
+    opened = {name: Model(name, Checkpoint(tmp_path / f"{name}.safetensors")) for name in ("a", "b", "base")}
+    how = Mean(models=("a", "b"), base="base", dtype="float16")
+    made = TensorMerging(how, [opened["a"], opened["b"]], opened["base"])
+    assert made.bytes_to_read == sum(tensor.nbytes for model in (a, b, base) for tensor in model.values())
+    floats = sum(tensor.numel() for tensor in a.values() if tensor.is_floating_point())
+    assert made.bytes_to_write == 2 * floats + 2 + 8
+    assert made.largest_bytes == 2 * 11 * 4
+
+
+def test_shards_hold_together_what_one_file_does(tmp_path):
+    models = {"a": some(0), "b": some(1)}
+    whole = merge(tmp_path, models)
+    (tmp_path / "out" / "model.safetensors").unlink()
+    assert all(tensor.equal(whole[name]) for name, tensor in merge(tmp_path, models, shard_bytes=100).items())
+    with Checkpoint(tmp_path / "out") as found:
+        assert {name: tensor.tolist() for name, tensor in found.items()} == {k: v.tolist() for k, v in whole.items()}
+
+
+def test_a_merge_that_makes_another_shape_is_told_so(tmp_path):
+    class Wrong(Mean):
+        def combine(self, tensors, base, *, at):
+            return tensors[0].flatten()[:2]
+
+    with pytest.raises(CompatError, match=r"Wrong made a tensor of the shape \[2\] for embed, which is \[11, 4\]"):
+        merge(tmp_path, {"a": some(0)}, how=Wrong)
+
+
+def test_pieces_leave_the_number_of_threads_as_it_was(tmp_path):
+    before = torch.get_num_threads()
+
+    class Failing(PiecewiseMean):
+        def combine(self, tensors, base, *, at):
+            raise CompatError(f"no {at.name}")
+
+    with pytest.raises(CompatError, match="no embed"):
+        merge(tmp_path, {"a": some(0)}, how=Failing)
+    assert torch.get_num_threads() == before
