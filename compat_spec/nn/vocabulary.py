@@ -98,7 +98,7 @@ class Aligned(TensorSource):
 
     def piece(self, name: str, start: int, stop: int) -> Tensor:
         if name not in self._of_tokens or start >= stop:
-            return self._tensors.piece(name, start, stop)
+            return self._tensors.piece(name, start, stop) if start < stop else self._tensors.piece(name, 0, 0)
         width = math.prod(self.shape(name)[1:])
         first, last = start // width, math.ceil(stop / width)
         parts = [self._read(name, run, width) for run in self._between(first, last)]

@@ -244,6 +244,22 @@ def test_stacks_are_slices_and_their_scales_have_the_depth_of_the_stack(folder: 
     }
 
 
+@pytest.mark.parametrize(
+    ("written", "vocabulary"),
+    [
+        ("tokenizer_source: union", "union"),
+        ("tokenizer_source: base", "base"),
+        ("tokenizer_source: models/base", "base"),
+        ("tokenizer: {source: base}", "base"),
+        ("tokenizer: {source: models/base}", "base"),
+        ("tokenizer: {tokens: {}}", "union"),
+        ("tokenizer_source: null", None),
+    ],
+)
+def test_the_source_of_the_tokenizer_is_the_vocabulary(written: str, vocabulary: str | None, folder: Path) -> None:
+    assert merge_of(folder, f"merge_method: ties\n{TWO}{BASE}{written}\n").get("vocabulary") == vocabulary
+
+
 # ---------------------------------------------------------------------------------------------------------- models
 
 
