@@ -21,6 +21,12 @@ from compat_spec.nn.evaluation import inference
 from compat_spec.nn.network import Network
 from compat_spec.nn.windows import context_length, spread_windows
 
+_SINGULAR = 1e-12
+"""Beside the largest eigenvalue of a matrix of correlations, one of this size is zero: float32 says no more of it."""
+
+_SAFE = 1e-8
+"""With pivots above this, a matrix of correlations is far from singular."""
+
 
 @dataclass(frozen=True)
 class InputGram:
@@ -81,8 +87,9 @@ def input_grams(
 def regression_mean(weights: Sequence[Tensor], grams: Sequence[InputGram], alpha: float) -> Tensor:
     """The weight W that minimises the sum over layers of |x W - x W_i|² over the inputs x of each.
 
-    W = (Σ G_i)⁺ Σ G_i W_i, with the entries off the diagonals of the Gram matrices G_i times `alpha`. In directions in
-    which no input varies, W is not determined: there it is the mean of the W_i. Computed in float64.
+    W = (Σ G_i)⁺ Σ G_i W_i, with the entries off the diagonals of the Gram matrices G_i times `alpha`. Where that
+    does not determine W, it is what is nearest to the mean of the W_i, each input measured by its size; in particular,
+    the weights of inputs that are always zero are averaged. Computed in float64.
 
     Args:
         weights: of one layer in each network, all `[in, out]` or all `[out, in]`, as `InputGram.axis` says.
@@ -107,16 +114,23 @@ def _reduced(gram: Tensor, alpha: float) -> Tensor:
 
 
 def _solve(a: Tensor, b: Tensor) -> Tensor:
-    """The x of least norm that solves a x = b, or comes nearest; `a` is symmetric and has no negative eigenvalues."""
-    smallest = len(a) * torch.finfo(a.dtype).eps  # what counts as zero beside the largest eigenvalue
-    factor, failed = torch.linalg.cholesky_ex(a)
-    pivots = factor.diagonal().square()
-    if not failed and bool(pivots.min() > smallest * pivots.max()):
-        return torch.cholesky_solve(b, factor)
-    values, vectors = torch.linalg.eigh(a)
-    inverse = torch.where(values > smallest * values[-1], 1 / values, 0)
+    """The x that solves a x = b, or comes nearest; of several, the smallest, each entry measured by a's diagonal.
+
+    Args:
+        a: a Gram matrix `[n, n]`: symmetric, without negative eigenvalues.
+    """
+    # by the size of each input, which differs by orders of magnitude: what remains are correlations
+    scale = torch.where(a.diagonal() > 0, a.diagonal().rsqrt(), 0)
+    correlations = scale[:, None] * a * scale
+    correlations.fill_diagonal_(1)  # also of inputs that are always zero, for which x is zero
+    b = scale[:, None] * b
+    factor, failed = torch.linalg.cholesky_ex(correlations)
+    if not failed and bool(factor.diagonal().square().min() > _SAFE):
+        return scale[:, None] * torch.cholesky_solve(b, factor)
+    values, vectors = torch.linalg.eigh(correlations)
+    inverse = torch.where(values > _SINGULAR * values[-1], 1 / values, 0)
     solution: Tensor = vectors @ (inverse[:, None] * (vectors.mT @ b))
-    return solution
+    return scale[:, None] * solution
 
 
 def _linear_layers(module: nn.Module) -> dict[str, nn.Linear | Conv1D]:

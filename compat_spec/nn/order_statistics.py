@@ -44,7 +44,7 @@ def _counts(values: Tensor) -> Tensor:
 
 def _keys(tensor: Tensor) -> Tensor:
     """Whole numbers from 0 to 2^32 that are in the order of the floating-point numbers, int64."""
-    bits = (tensor + 0.0).view(torch.int32).to(torch.int64)  # plus zero, so that there is one zero only
+    bits = tensor.view(torch.int32).to(torch.int64)
     return torch.where(bits < 0, ~bits & 0xFFFFFFFF, bits | 0x80000000)
 
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class RegMean(OnTasks):
     """Linear layers that answer most like those of the models, each on the inputs that it has on its task.
 
-    A least-squares fit in closed form, from the Gram matrices of the inputs. In directions in which no input varies,
-    the layer is the mean of the models'; so is all that is no weight of a linear layer, or is shared with another layer
-    (a head that is tied to the embeddings).
+    A least-squares fit in closed form, from the Gram matrices of the inputs; where the inputs do not determine a
+    weight, the fit that is nearest to the mean of the models. All that is no weight of a linear layer, or is shared
+    with another layer (a head that is tied to the embeddings), is averaged.
 
     Jin, Ren, Preotiuc-Pietro, Cheng, "Dataless Knowledge Fusion by Merging Weights of Language Models", 2022,
     arXiv:2212.09849.

@@ -112,6 +112,15 @@ def test_a_model_merged_with_itself_is_itself_to_the_bit(dtype):
     assert all(tensor.equal(result[name]) for name, tensor in checkpoint(network).items())
 
 
+def test_gradients_of_models_in_half_precision_are_those_of_float32():
+    half = networks(dtype=torch.bfloat16)[0]
+    single = networks(dtype=torch.bfloat16)[0]
+    single.module.float()
+    found, expected = (fisher(models=["one"]).study(MadeUpStudy([of], {"a": A})) for of in (half, single))
+    assert {tensor.dtype for tensor in found.values()} == {torch.float32}
+    assert all(tensor.equal(expected[name]) for name, tensor in found.items())
+
+
 def test_what_no_task_determines_and_what_is_no_parameter_is_averaged():
     one, two = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
     tiny = {"0:w": torch.full((3, 4), 1e-20), "1:w": torch.zeros(3, 4)}

@@ -16,7 +16,7 @@ from compat_spec.errors import CompatError
 from compat_spec.nn.anatomy import LAYOUTS
 from compat_spec.nn.network import Network
 from compat_spec.nn.permutations import axis_orders, match
-from compat_spec.nn.symmetries import TABLES, Symmetry, symmetries_of
+from compat_spec.nn.symmetries import TABLES, Symmetry, Use, symmetries_of
 from tests.builders import tiny_network
 from tests.plugins.merges.studies import MadeUpStudy, checkpoint, merged
 
@@ -168,24 +168,32 @@ def test_no_order_of_hidden_units_is_nearer_than_the_one_found():
     assert distance(placed, tuple(range(5))) == pytest.approx(least)
 
 
-def test_no_order_of_grouped_heads_is_nearer_than_the_one_found():
-    one, two = (network("llama", seed=seed) for seed in (0, 1))
+@pytest.mark.parametrize("shared", [1, 2, 4])
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_no_order_of_heads_is_nearer_than_the_one_found(shared, seed):
+    one, two = (network("llama", seed=of, num_key_value_heads=shared) for of in (0, seed))
     placed = merge([one, two], weight=[0, 1], permute=["heads"])
     ours, theirs = checkpoint(one), checkpoint(two)
+    each = 4 // shared
+    # groups stay together: places of one group are taken by units of one group
+    allowed = [
+        order
+        for order in permutations(range(4))
+        if all(order[i] // each == order[i - i % each] // each for i in range(4))
+    ]
+    assert len(allowed) == {1: 24, 2: 8, 4: 24}[shared]
     for block in range(2):
         prefix = f"model.layers.{block}.self_attn."
         gap = {}
         for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
             a, b = (of[f"{prefix}{name}.weight"].double().numpy() for of in (ours, theirs))
             a, b = (x.T if name == "o_proj" else x for x in (a, b))
-            a, b = (x.reshape(-1, 4, 16) for x in (a, b))
+            a, b = (x.reshape(-1, 4, 16) for x in (a, b))  # head, channel of the head, channel of the stream
             gap[name] = ((a[:, None] - b[None]) ** 2).sum((2, 3))
-        query, shared = gap["q_proj"] + gap["o_proj"], gap["k_proj"] + gap["v_proj"]
-        allowed = [(0, 1, 2, 3), (1, 0, 2, 3), (0, 1, 3, 2), (1, 0, 3, 2)]
-        allowed += [(c, d, a, b) for a, b, c, d in allowed]
+        query, common = gap["q_proj"] + gap["o_proj"], gap["k_proj"] + gap["v_proj"]
         least = min(
             sum(query[place, unit] for place, unit in enumerate(order))
-            + sum(shared[place, order[2 * place] // 2] for place in range(2))
+            + sum(common[group, order[each * group] // each] for group in range(shared))
             for order in allowed
         )
         found = sum(
@@ -193,6 +201,20 @@ def test_no_order_of_grouped_heads_is_nearer_than_the_one_found():
             for name in gap
         )
         assert found == pytest.approx(least)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_was_matched_cannot_be_matched_any_better(seed):
+    # two layers of hidden units that hang on each other more than on what is fixed
+    ends = (Use("in", 0, False, 1), Use("middle", 1, False, 1)), (Use("middle", 0, False, 1), Use("out", 1, False, 1))
+    both = [Symmetry(name, "mlp", 7, 7, uses) for name, uses in zip("ab", ends, strict=True)]
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {"in": (7, 1), "middle": (7, 7), "out": (1, 7)}
+    one, two = ({name: torch.randn(shape, generator=generator) for name, shape in shapes.items()} for _ in range(2))
+    placed = dict(two)
+    for (name, axis), order in axis_orders(both, match(one, two, both), shapes).items():
+        placed[name] = placed[name].index_select(axis, order)
+    assert axis_orders(both, match(one, placed, both), shapes) == {}
 
 
 def test_what_is_not_to_be_permuted_stays():

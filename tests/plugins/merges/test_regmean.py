@@ -76,14 +76,29 @@ def test_inputs_that_are_always_zero_leave_their_weights_at_the_mean(alpha):
     torch.testing.assert_close(result[kept], expected, atol=1e-10, rtol=0)
 
 
-def test_fewer_inputs_than_dimensions_give_the_fit_that_is_nearest_to_the_mean():
-    inputs, weights = [random(2, 8, seed=s) for s in (0, 1)], [random(8, 3, seed=s) for s in (2, 3)]
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("seed", range(0, 40, 2))
+def test_fewer_inputs_than_dimensions_give_the_fit_that_is_nearest_to_the_mean(rows, seed):
+    inputs = [random(rows, 7, seed=s) for s in (seed, seed + 1)]
+    weights = [random(7, 3, seed=s) for s in (seed + 2, seed + 3)]
     result = regression_mean(weights, [gram(x, 0) for x in inputs], alpha=1.0)
     centre = (weights[0] + weights[1]) / 2
-    nearest = centre.numpy() + stacked(inputs, [weight - centre for weight in weights])  # lstsq has the least norm
-    np.testing.assert_allclose(result.numpy(), nearest, atol=1e-9)
+    size = torch.cat(inputs).norm(dim=0)  # each input measured by it, so that all are alike
+    scaled = [size[:, None] * (weight - centre) for weight in weights]
+    change = stacked([x / size for x in inputs], scaled) / size[:, None].numpy()  # lstsq has the least norm
+    np.testing.assert_allclose(result.numpy(), centre.numpy() + change, atol=1e-7)
     for x, w in zip(inputs, weights, strict=True):
-        torch.testing.assert_close(x @ result, x @ w, atol=1e-8, rtol=0)  # four rows: all are met
+        torch.testing.assert_close(x @ result, x @ w, atol=1e-7, rtol=0)  # fewer rows than dimensions: all are met
+
+
+@pytest.mark.parametrize("alpha", [0.9, 1.0])
+def test_inputs_of_very_different_sizes_count_by_their_sizes(alpha):
+    sizes = torch.tensor([1e-6, 1e-3, 1.0, 1e3, 1e6]).double()
+    inputs, weights = [random(40, 5, seed=s) for s in (0, 1)], [random(5, 3, seed=s) for s in (2, 3)]
+    plain = regression_mean(weights, [gram(x, 0) for x in inputs], alpha)
+    scaled = [weight / sizes[:, None] for weight in weights]
+    result = regression_mean(scaled, [gram(x * sizes, 0) for x in inputs], alpha)
+    torch.testing.assert_close(result * sizes[:, None], plain, rtol=1e-9, atol=1e-9)
 
 
 def test_layers_that_saw_nothing_but_zeros_are_averaged():
