@@ -15,11 +15,15 @@ from compat_spec.cli.words import counted, size_in_words, time_in_words
 
 if TYPE_CHECKING:
     from compat_spec.run.single_merge import Forecast, SingleMerge
+    from compat_spec.spec import Spec
 
 
 def merge(
     spec: SpecPath,
-    name: Annotated[str, typer.Argument(help="The merge, as the spec calls it.", metavar="NAME", show_default=False)],
+    name: Annotated[
+        str | None,
+        typer.Argument(help="The merge, as the spec calls it; the only one by default.", metavar="NAME"),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="DIR", help="The folder to write: a new or an empty one. NAME by default."),
@@ -52,6 +56,8 @@ def merge(
 
     loaded = load(spec, set_ or ())
 
+    name = name or _only_merge(loaded)
+
     from compat_spec.run.devices import resolve_devices
     from compat_spec.run.single_merge import SingleMerge
     from compat_spec.store import open_store
@@ -80,6 +86,14 @@ def merge(
         size = sum(file.stat().st_size for file in folder.iterdir())
         share = f", {kept:.2%} of the change kept" if kept is not None else ""
         console.print(f"{folder}: {size_in_words(size)}, in {time_in_words(time.monotonic() - started)}{share}")
+
+
+def _only_merge(spec: Spec) -> str:
+    if len(spec.merges) != 1:
+        from compat_spec.errors import UsageError
+
+        raise UsageError(f"{spec.path} has {counted(len(spec.merges), 'merge')}: name one of {', '.join(spec.merges)}")
+    return next(iter(spec.merges))
 
 
 def _show(forecast: Forecast, console: Console) -> None:

@@ -119,6 +119,7 @@ def test_large_results_come_in_shards(compat: Compat, models: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
+        ([], 2, "spec.yaml has 3 merges: name one of average, arc, router"),
         (["ark"], 2, "spec.yaml: no merge 'ark'; did you mean 'arc'?"),
         (["arc"], 2, "arc is swept, and stands for 2 merges: choose one by setting merges.arc.t, for example --set"),
         (["router"], 2, "router is not a merge of tensors: routing runs its models"),
