@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +19,14 @@ from compat_spec.nn.per_tensor import TensorPlace
 from compat_spec.nn.pieces import PIECE, PIECE_ON_GPU
 from compat_spec.nn.restacking import restacked
 from compat_spec.nn.shards import SHARD_BYTES, ShardWriter
+from compat_spec.nn.side_by_side import SideBySide
 
 if TYPE_CHECKING:
     from compat_spec.components import TensorMerge
+
+
+ROOM = 1 << 25
+"""So many entries of the result may be under way at once, unless a single tensor has more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,20 +113,43 @@ class TensorMerging:
             progress: is told how many entries of all are done, and which tensor is next.
         """
         outline = {output.name: (output.dtype, output.shape) for output in self.outputs.values()}
-        total, done = sum(math.prod(shape) for _, shape in outline.values()), 0
-        with ShardWriter(folder, outline, shard_bytes) as writer, _threads() as threads:
+        counts = {name: math.prod(shape) for name, (_, shape) in outline.items()}
+        total, done = sum(counts.values()), 0
+        _let_allocator_keep_memory()
+        with ShardWriter(folder, outline, shard_bytes) as writer, SideBySide(max(ROOM, *counts.values(), 0)) as jobs:
             for name in writer.order:
-                output = self.outputs[name]
-                count = math.prod(output.shape)
                 progress(done, total, name)
+                output = self.outputs[name]
                 place = TensorPlace(name, output.depth, seed, found or {})
-                if output.kept:
-                    writer.write(name, self._kept(output))
-                elif self.merge.elementwise:
-                    self._write_pieces(output, place, writer, device, threads)
-                elif count:
-                    writer.write(name, self._combine(output, place, self._read(output), device))
-                done += count
+                for size, job in self._jobs(output, place, writer, device):
+                    jobs.submit(size, job)
+                done += counts[name]
+
+    def _jobs(
+        self, output: Output, place: TensorPlace, writer: ShardWriter, device: str
+    ) -> Iterator[tuple[int, Callable[[], None]]]:
+        """What makes and writes a tensor: how many entries at once, and how."""
+        count = math.prod(output.shape)
+
+        def keep() -> None:
+            writer.write(output.name, self._kept(output))
+
+        def write() -> None:
+            writer.write(output.name, self._combine(output, place, self._read(output), device))
+
+        def write_piece(start: int, stop: int) -> None:
+            read = [tensors.piece(name, start, stop) for tensors, name in self._inputs(output)]
+            writer.write(output.name, self._combine(output, place, read, device), start)
+
+        if output.kept:
+            yield count, keep
+        elif self.merge.elementwise:
+            size = PIECE if device == "cpu" else PIECE_ON_GPU
+            for start in range(0, count, size):
+                stop = min(start + size, count)
+                yield stop - start, partial(write_piece, start, stop)
+        elif count:
+            yield count, write
 
     def tensor(self, name: str, *, seed: int = 0, found: Mapping[str, Tensor] | None = None) -> Tensor:
         """One tensor of the result as it is before it is rounded to its own type."""
@@ -135,21 +162,6 @@ class TensorMerging:
     def _read(self, output: Output) -> list[Tensor]:
         """The whole tensors that one of the result is made of."""
         return [tensors[name] for tensors, name in self._inputs(output)]
-
-    def _write_pieces(
-        self, output: Output, place: TensorPlace, writer: ShardWriter, device: str, threads: ThreadPoolExecutor
-    ) -> None:
-        count = math.prod(output.shape)
-        inputs = self._inputs(output)
-        size = PIECE if device == "cpu" else PIECE_ON_GPU
-
-        def write(start: int) -> None:
-            read = [tensors.piece(name, start, min(start + size, count)) for tensors, name in inputs]
-            writer.write(output.name, self._combine(output, place, read, device), start)
-
-        # each piece on one thread: threads of torch that share every small sum would wait for each other all the time
-        with _single_threaded():
-            list(threads.map(write, range(0, count, size)))
 
     def _combine(self, output: Output, place: TensorPlace, read: list[Tensor], device: str) -> Tensor:
         """What has been read of all models, combined, on the CPU and in the type of the result."""
@@ -275,17 +287,6 @@ def merge_tensor(
     return result.to(dtype)
 
 
-@contextmanager
-def _threads() -> Iterator[ThreadPoolExecutor]:
-    """As many threads as torch has; none of them begins anything more once something went wrong."""
-    _let_allocator_keep_memory()
-    threads = ThreadPoolExecutor(torch.get_num_threads())
-    try:
-        yield threads
-    finally:
-        threads.shutdown(cancel_futures=True)
-
-
 def _let_allocator_keep_memory() -> None:
     """Make and drop a block of memory that is much larger than a piece.
 
@@ -293,17 +294,6 @@ def _let_allocator_keep_memory() -> None:
     larger block come and go: that took three times as long as all the work on the pieces.
     """
     bytearray(32 * PIECE)
-
-
-@contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Inside, every operation of torch runs on the thread that calls it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _bytes(dtype: torch.dtype, shape: Sequence[int]) -> int:

@@ -172,3 +172,19 @@ def test_pieces_leave_the_number_of_threads_as_it_was(tmp_path):
     with pytest.raises(CompatError, match="no embed"):
         merge(tmp_path, {"a": some(0)}, how=Failing)
     assert torch.get_num_threads() == before
+
+
+def test_the_bits_do_not_depend_on_the_number_of_threads(tmp_path):
+    class Scaled(Mean):
+        def combine(self, tensors, base, *, at):
+            return tensors[0] / tensors[0].sum() * tensors[1].square().sum()
+
+    numbers = torch.Generator().manual_seed(0)
+    models = {name: {f"w{i}": torch.rand(300, 1001, generator=numbers) for i in range(3)} for name in "ab"}
+    before = torch.get_num_threads()
+    found = []
+    for threads in (1, 2, 5):
+        torch.set_num_threads(threads)
+        found.append(merge(tmp_path, models, how=Scaled))
+    torch.set_num_threads(before)
+    assert all(tensor.equal(found[0][name]) for other in found[1:] for name, tensor in other.items())
