@@ -198,7 +198,8 @@ def measure(folder: Path, methods: list[str], repeat: int, mergekit: str | None)
     console.print(f"models of {bytes_of_one / 1e9:.2f} GB; torch has {torch.get_num_threads()} threads")
     table = Table(box=None, pad_edge=False)
     columns = ["merge", "floor", "ours", "ours/floor", "peak", "over runtime", "of a model"]
-    for column in columns + (["mergekit", "ours/mergekit", "its peak"] if mergekit else []):
+    columns += ["mergekit", "ours/mergekit", "its peak"] if mergekit else []
+    for column in columns:
         table.add_column(column, justify="right")
     for name, merge in used.items():
         models = merge["models"]
@@ -221,10 +222,11 @@ def measure(folder: Path, methods: list[str], repeat: int, mergekit: str | None)
         cells = [name, f"{least:.2f} s", f"{seconds:.2f} s", f"{seconds / least:.2f}", f"{peak / 1e6:.0f} MB"]
         cells += [f"{extra / 1e6:.0f} MB", f"{extra / bytes_of_one:.2f}"]
         if mergekit:
-            theirs = cost([mergekit, f"{name}.mergekit.yaml", "theirs", "--no-cuda"], large)
+            theirs = cost([mergekit, f"{name}.mergekit.yaml", "theirs", "--no-cuda", "--no-write-model-card"], large)
             shutil.rmtree(large / "theirs")
             cells += [f"{theirs.seconds:.1f} s", f"{seconds / theirs.seconds:.2f}", f"{theirs.peak_bytes / 1e6:.0f} MB"]
         table.add_row(*cells)
+        console.print(", ".join(f"{column} {cell}" for column, cell in zip(columns, cells, strict=True)), style="dim")
     console.print(table)
 
 

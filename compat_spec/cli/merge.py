@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from compat_spec.cli.options import DEFAULT_STORE, Overrides, SpecPath, StoreFolder
-from compat_spec.cli.terminal import display
+from compat_spec.cli.terminal import bars, display
 from compat_spec.cli.words import counted, size_in_words, time_in_words
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def merge(
     started = time.monotonic()
     _make_models(single, checked, console, quiet=quiet)
     folder = out or Path(name)
-    with _bar(console, quiet=quiet) as progress:
+    with bars(console, shown=console.is_terminal and not quiet) as progress:
         line = progress.add_task(f"merge {name}", total=None, note="")
 
         def tell(done: int, total: int, tensor: str) -> None:
@@ -123,17 +122,3 @@ def _make_models(single: SingleMerge, device: str, console: Console, *, quiet: b
         if summary.left and not quiet:
             console.print("Stopped: the same command goes on from here.")
         raise typer.Exit(summary.exit_status)
-
-
-def _bar(console: Console, *, quiet: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", style="dim", markup=False),
-        console=console,
-        transient=True,
-        disable=quiet or not console.is_terminal,
-    )

@@ -19,21 +19,27 @@ QUIET_SECONDS = 10.0
 STOPPING = "stopping where nothing is lost; Ctrl-C again stops at once"
 
 
+def bars(console: Console, *, shown: bool = True) -> Progress:
+    """Bars with a description, how far they are, the time they took and take, and a `note`; gone at the end."""
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
+        console=console,
+        transient=True,
+        disable=not shown,
+    )
+
+
 class LiveDisplay:
     """An overall bar by the amount of work, a line for each running step, and a line kept for each failure."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", style="dim", markup=False),
-            console=console,
-            transient=True,
-        )
+        self._progress = bars(console)
         self._overall: TaskID | None = None
         self._steps: dict[str, tuple[TaskID, int]] = {}
         """The line and the work of each running step, by its fingerprint."""

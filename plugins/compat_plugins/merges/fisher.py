@@ -40,29 +40,12 @@ class Fisher(OnTasks):
 
     def study(self, study: MergeStudy) -> Mapping[str, Tensor]:
         from compat_spec.nn.fisher import diagonal_fisher
-        from compat_spec.nn.parameter_names import parameters_by_tensor
 
         found: dict[str, Tensor] = {}
         for model, name in enumerate(self.models):
-            network = study.copy(model)
-            parameters = parameters_by_tensor(network.module, study.tensors(model))
-
-            def tell(done: int, total: int, model: int = model, name: str = name) -> None:
-                study.progress(model * total + done, len(self.models) * total, f"Fisher information of {name}")
-
-            fishers = diagonal_fisher(
-                network,
-                self.data(study, model),
-                sequences=self.sequences,
-                context=self.context,
-                device=study.device,
-                progress=tell,
-            )
-            of_tensors = {
-                tensor: fishers[parameter].cpu() for tensor, parameter in parameters.items() if parameter in fishers
-            }
-            check_found("Fisher information", of_tensors, name)
-            found |= {_key(model, tensor): fisher for tensor, fisher in of_tensors.items()}
+            fishers = self.look_at(study, model, study.copy(model), diagonal_fisher, "Fisher information")
+            check_found("Fisher information", fishers, name)
+            found |= {_key(model, tensor): fisher.cpu() for tensor, fisher in fishers.items()}
         return found
 
     def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import Field
 
@@ -14,7 +14,9 @@ from compat_spec.nn.per_tensor import OnePerModel
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from compat_spec.nn.data import EncodedSplit
+    from compat_spec.nn.network import Network
+
+V = TypeVar("V")
 
 
 class OnTasks(TensorMerge):
@@ -29,9 +31,32 @@ class OnTasks(TensorMerge):
         default=None, ge=2, description="The longest sequence to read; by default what the network accepts, to 1,024."
     )
 
-    def data(self, study: MergeStudy, model: int) -> EncodedSplit:
-        """What one of the models is looked at on."""
-        return study.encoded(self.on if isinstance(self.on, TaskName) else self.on[model], self.split)
+    def look_at(
+        self, study: MergeStudy, model: int, network: Network, look: Callable[..., Mapping[Any, V]], what: str
+    ) -> dict[str, V]:
+        """What `look` finds of the parameters of a model on its task, by what its checkpoint calls them.
+
+        Args:
+            look: called with the network, its data, and `sequences`, `context`, `device` and `progress`; returns what
+                it found by parameter.
+            what: it looks for, for the user who waits.
+        """
+        from compat_spec.nn.parameter_names import parameters_by_tensor
+
+        def tell(done: int, total: int) -> None:
+            study.progress(model * total + done, len(self.models) * total, f"{what} of {self.models[model]}")
+
+        task = self.on if isinstance(self.on, TaskName) else self.on[model]
+        found = look(
+            network,
+            study.encoded(task, self.split),
+            sequences=self.sequences,
+            context=self.context,
+            device=study.device,
+            progress=tell,
+        )
+        parameters = parameters_by_tensor(network.module, study.tensors(model))
+        return {tensor: found[parameter] for tensor, parameter in parameters.items() if parameter in found}
 
 
 def check_found(what: str, found: Mapping[str, Tensor], model: str) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 from pydantic import Field, FiniteFloat
 
 from compat_plugins.merges.deltas import finite_deltas
-from compat_spec.components import MergeStudy, ModelName, TensorMerge
+from compat_plugins.merges.task_vectors import BaseModelName
+from compat_spec.components import MergeStudy, TensorMerge
 from compat_spec.nn.per_tensor import PerTensor, TensorPlace
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class PCB(TensorMerge):
 
     elementwise: ClassVar[bool] = True
 
-    base: ModelName = Field(description="The model that the others were fine-tuned from.")
+    base: BaseModelName
     density: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.1, description="The share of each model's entries that count."
     )

@@ -32,28 +32,13 @@ class RegMean(OnTasks):
 
     def study(self, study: MergeStudy) -> Mapping[str, Tensor]:
         from compat_spec.nn.gram import input_grams
-        from compat_spec.nn.parameter_names import parameters_by_tensor
 
         found: dict[str, Tensor] = {}
         for model, name in enumerate(self.models):
-            network = study.network(model)
-            parameters = parameters_by_tensor(network.module, study.tensors(model))
-
-            def tell(done: int, total: int, model: int = model, name: str = name) -> None:
-                study.progress(model * total + done, len(self.models) * total, f"inputs of the layers of {name}")
-
-            grams = input_grams(
-                network,
-                self.data(study, model),
-                sequences=self.sequences,
-                context=self.context,
-                device=study.device,
-                progress=tell,
-            )
-            of_tensors = {tensor: grams[parameter] for tensor, parameter in parameters.items() if parameter in grams}
-            diagonals = {tensor: gram.matrix.diagonal() for tensor, gram in of_tensors.items()}
+            grams = self.look_at(study, model, study.network(model), input_grams, "inputs of the layers")
+            diagonals = {tensor: gram.matrix.diagonal() for tensor, gram in grams.items()}
             check_found("Gram matrix of the inputs", diagonals, name)
-            found |= {_key(model, gram.axis, tensor): gram.matrix for tensor, gram in of_tensors.items()}
+            found |= {_key(model, gram.axis, tensor): gram.matrix for tensor, gram in grams.items()}
         return found
 
     def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:

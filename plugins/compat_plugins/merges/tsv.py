@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field, FiniteFloat
 
 from compat_plugins.merges.deltas import finite_deltas, plus_mean_delta
-from compat_spec.components import ModelName, TensorMerge
+from compat_plugins.merges.task_vectors import BaseModelName
+from compat_spec.components import TensorMerge
 from compat_spec.nn.per_tensor import PerTensor, TensorPlace
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class TSV(TensorMerge):
     in Model Merging", 2024, arXiv:2412.00081 (TSV-M).
     """
 
-    base: ModelName = Field(description="The model that the others were fine-tuned from.")
+    base: BaseModelName
     lambda_: PerTensor[FiniteFloat] = Field(
         default=1.0, alias="lambda", description="The factor of what is added to the base."
     )
