@@ -134,12 +134,11 @@ class TensorMerging:
         def keep() -> None:
             writer.write(output.name, self._kept(output))
 
-        def write() -> None:
-            writer.write(output.name, self._combine(output, place, self._read(output), device))
-
-        def write_piece(start: int, stop: int) -> None:
-            read = [tensors.piece(name, start, stop) for tensors, name in self._inputs(output)]
-            writer.write(output.name, self._combine(output, place, read, device), start)
+        def write(start: int, stop: int) -> None:
+            read = self._read(output, start, stop, device)
+            if not self.merge.elementwise:
+                read = [tensor.reshape(output.shape) for tensor in read]
+            writer.write(output.name, self._combine(output, place, read, output.dtype).cpu(), start)
 
         if output.kept:
             yield count, keep
@@ -147,26 +146,28 @@ class TensorMerging:
             size = PIECE if device == "cpu" else PIECE_ON_GPU
             for start in range(0, count, size):
                 stop = min(start + size, count)
-                yield stop - start, partial(write_piece, start, stop)
+                yield stop - start, partial(write, start, stop)
         elif count:
-            yield count, write
+            yield count, partial(write, 0, count)
 
     def tensor(self, name: str, *, seed: int = 0, found: Mapping[str, Tensor] | None = None) -> Tensor:
         """One tensor of the result as it is before it is rounded to its own type."""
         output = self.outputs[name]
-        read = self._read(output)
-        base = read.pop() if output.base is not None else None
+        read = self._read(output, 0, math.prod(output.shape), "cpu")
         place = TensorPlace(name, output.depth, seed, found or {})
-        return merge_tensor(self.merge, read, base, place, dtype=torch.promote_types(output.dtype, torch.float32))
+        precise = torch.promote_types(output.dtype, torch.float32)
+        return self._combine(output, place, [tensor.reshape(output.shape) for tensor in read], precise)
 
-    def _read(self, output: Output) -> list[Tensor]:
-        """The whole tensors that one of the result is made of."""
-        return [tensors[name] for tensors, name in self._inputs(output)]
+    def _read(self, output: Output, start: int, stop: int, device: str) -> list[Tensor]:
+        """Entries of what a tensor is made of, flattened, each in the type to compute in before the next is read."""
+        inputs = self._inputs(output)
+        work = _working_dtype([output.dtype, *(tensors.dtype(name) for tensors, name in inputs)])
+        return [tensors.piece(name, start, stop).to(device=device, dtype=work) for tensors, name in inputs]
 
-    def _combine(self, output: Output, place: TensorPlace, read: list[Tensor], device: str) -> Tensor:
-        """What has been read of all models, combined, on the CPU and in the type of the result."""
+    def _combine(self, output: Output, place: TensorPlace, read: list[Tensor], dtype: torch.dtype) -> Tensor:
+        """What has been read of all models, combined."""
         base = read.pop() if output.base is not None else None
-        return merge_tensor(self.merge, read, base, place, dtype=output.dtype, device=device).cpu()
+        return merge_tensor(self.merge, read, base, place, dtype=dtype)
 
     def _kept(self, output: Output) -> Tensor:
         (first, first_name), *others = self._inputs(output)
@@ -266,7 +267,6 @@ def merge_tensor(
     at: TensorPlace,
     *,
     dtype: torch.dtype | None = None,
-    device: str = "cpu",
 ) -> Tensor:
     """One tensor of the result, from those of the models: combined in float32 or float64, and rounded once.
 
@@ -275,16 +275,19 @@ def merge_tensor(
     """
     dtype = dtype or tensors[0].dtype
     given = [*tensors, *([base] if base is not None else [])]
-    double = torch.float64 in [dtype, *(tensor.dtype for tensor in given)]
-    work = torch.float64 if double else torch.float32
-    moved = [tensor.to(device=device, dtype=work) for tensor in given]
-    result = merge.combine(moved[: len(tensors)], moved[-1] if base is not None else None, at=at)
+    work = _working_dtype([dtype, *(tensor.dtype for tensor in given)])
+    ready = [tensor.to(work) for tensor in given]
+    result = merge.combine(ready[: len(tensors)], ready[-1] if base is not None else None, at=at)
     if result.shape != tensors[0].shape:
         raise CompatError(
             f"{type(merge).__name__} made a tensor of the shape {list(result.shape)} for {at.name}, which is "
             f"{list(tensors[0].shape)}"
         )
     return result.to(dtype)
+
+
+def _working_dtype(dtypes: Sequence[torch.dtype]) -> torch.dtype:
+    return torch.float64 if torch.float64 in dtypes else torch.float32
 
 
 def _let_allocator_keep_memory() -> None:
