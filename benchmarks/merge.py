@@ -178,21 +178,22 @@ def main() -> None:
         "--mergekit-yaml", help="the command mergekit-yaml of an environment that has mergekit; run once"
     )
     parser.add_argument("--folder", type=Path, help="where to make the models: about 6 GB")
+    parser.add_argument("--tiny", action="store_true", help="models of a few kilobytes, to see that it runs")
     chosen = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="merge-", dir=chosen.folder))
     try:
-        measure(folder, chosen.methods, chosen.repeat, chosen.mergekit_yaml)
+        measure(folder, TINY if chosen.tiny else HALF_BILLION, chosen.methods, chosen.repeat, chosen.mergekit_yaml)
     finally:
         shutil.rmtree(folder)
 
 
-def measure(folder: Path, methods: list[str], repeat: int, mergekit: str | None) -> None:
+def measure(folder: Path, size: Size, methods: list[str], repeat: int, mergekit: str | None) -> None:
     console = Console()
     used = {name: METHODS[name] for name in methods}
     large, tiny = folder / "large", folder / "tiny"
-    for place, size in ((large, HALF_BILLION), (tiny, TINY)):
+    for place, of in ((large, size), (tiny, TINY)):
         place.mkdir()
-        make_models(place, size)
+        make_models(place, of)
         write_specs(place, used)
     bytes_of_one = (large / "base" / "model.safetensors").stat().st_size
     console.print(f"models of {bytes_of_one / 1e9:.2f} GB; torch has {torch.get_num_threads()} threads")

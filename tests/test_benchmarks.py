@@ -31,3 +31,9 @@ def test_runs_that_are_killed_give_the_same_numbers() -> None:
     printed = run("crash.py", "--kills", "2")
     assert printed.splitlines()[-1] == "nothing differs from the undisturbed run"
     assert "2 kills in" in printed
+
+
+def test_what_merging_takes() -> None:
+    printed = run("merge.py", "--tiny", "--repeat", "1", "--methods", "ties")
+    assert "merge ties, floor " in printed
+    assert "of a model" in printed
