@@ -20,6 +20,7 @@ from compat_spec.nn.pieces import PIECE, PIECE_ON_GPU
 from compat_spec.nn.restacking import restacked
 from compat_spec.nn.shards import SHARD_BYTES, ShardWriter
 from compat_spec.nn.side_by_side import SideBySide
+from compat_spec.nn.tied import with_names_of
 
 if TYPE_CHECKING:
     from compat_spec.components import TensorMerge
@@ -75,6 +76,9 @@ class TensorMerging:
         self.base = base
         self.blocks = self._blocks()
         """For a result with other blocks than the models: the model and the block that each is made of."""
+        if self.blocks is None:
+            self.models = [self._like_first(model) for model in models]
+            self.base = self._like_first(base) if base is not None else None
         self.outputs: Mapping[str, Output] = {output.name: output for output in self._outline()}
 
     @property
@@ -211,18 +215,13 @@ class TensorMerging:
 
     def _origins(self) -> Mapping[str, tuple[tuple[int, str], ...]]:
         """What each tensor of the result is made of."""
-        first = self.models[0]
         if self.blocks is not None:
             return restacked([(model.name, model.tensors) for model in self.models], self.blocks)
-        for other in [*self.models[1:], *([self.base] if self.base else [])]:
-            apart = sorted(set(first.tensors) ^ set(other.tensors))
-            if apart:
-                owner, lacking = (first, other) if apart[0] in first.tensors else (other, first)
-                raise CompatError(
-                    f"{first.name} and {other.name} do not have the same tensors: {owner.name} has {apart[0]} and "
-                    f"{lacking.name} has not" + (f"; there are {len(apart) - 1} more" if len(apart) > 1 else "")
-                )
-        return {name: tuple((model, name) for model in range(len(self.models))) for name in first.tensors}
+        return {name: tuple((model, name) for model in range(len(self.models))) for name in self.models[0].tensors}
+
+    def _like_first(self, model: Model) -> Model:
+        first = self.models[0]
+        return Model(model.name, with_names_of(first.tensors, first.name, model.tensors, model.name))
 
     def _blocks(self) -> Sequence[tuple[int, int]] | None:
         counts = [max(block_counts(model.tensors).values(), default=0) for model in self.models]

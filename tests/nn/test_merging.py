@@ -64,7 +64,7 @@ def merge(
     with_base = Model("base", Checkpoint(folder / "base.safetensors")) if base else None
     made = how.model_validate({"models": list(models), "base": "base" if base else None, **parameters})
     TensorMerging(made, opened, with_base).write(out, shard_bytes=shard_bytes)
-    return {name: tensor for file in out.glob("*.safetensors") for name, tensor in load_file(file).items()}
+    return {name: tensor.clone() for file in out.glob("*.safetensors") for name, tensor in load_file(file).items()}
 
 
 @pytest.mark.parametrize("how", [Mean, PiecewiseMean])
@@ -129,6 +129,32 @@ def test_models_with_different_tensors_are_refused_by_name(tmp_path):
         merge(tmp_path, {"a": a, "b": b})
     with pytest.raises(CompatError, match=r"a and base have different shapes: embed is \[11, 4\] and \[12, 4\]"):
         merge(tmp_path, {"a": a}, base=b)
+
+
+def tied(seed: int) -> dict[str, Tensor]:
+    """A model that stores its head beside the embeddings that it is tied to."""
+    model = some(seed)
+    return model | {"head": model["embed"].clone()}
+
+
+def test_a_head_that_is_tied_to_the_embeddings_may_be_stored_or_not(tmp_path):
+    exact = (some(0)["embed"] + some(1)["embed"]) / 2
+    without = merge(tmp_path, {"a": some(0), "b": tied(1)})
+    assert without.keys() == some(0).keys()
+    with_head = merge(tmp_path, {"a": tied(0), "b": some(1)})
+    assert with_head.keys() == tied(0).keys()
+    assert all(found.equal(exact) for found in (without["embed"], with_head["embed"], with_head["head"]))
+    with_base = merge(tmp_path, {"a": tied(0)}, base=some(1))
+    assert with_base["head"].equal(with_base["embed"])
+    assert with_base["embed"].equal(some(0)["embed"] + some(1)["embed"])
+
+
+def test_a_head_of_its_own_is_missed_where_there_is_none(tmp_path):
+    own = some(1) | {"head": torch.ones(11, 4)}
+    with pytest.raises(CompatError, match=r"a and b do not have the same tensors: b has head and a has not$"):
+        merge(tmp_path, {"a": some(0), "b": own})
+    with pytest.raises(CompatError, match=r"b and a do not have the same tensors: b has head and a has not$"):
+        merge(tmp_path, {"b": own, "a": some(0)})
 
 
 def test_what_is_going_to_be_read_and_written_is_known_before(tmp_path):

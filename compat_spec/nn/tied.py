@@ -1,0 +1,70 @@
+"""Tied tensors: a head that is the input embeddings again is stored by some models, and left out by others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from compat_spec.errors import CompatError
+from compat_spec.nn.checkpoint import TensorSource
+
+
+def with_names_of(first: TensorSource, first_name: str, other: TensorSource, other_name: str) -> TensorSource:
+    """The tensors of `other` by the names that `first` has.
+
+    What `other` lacks, and what in `first` equals another tensor to the bit, is tied to that: `other` then has its own
+    tensor of that name in both places. What `other` has beyond `first` is left out when it is such a copy.
+
+    Args:
+        first_name: what to call the model of `first` in messages; likewise `other_name`.
+
+    Raises:
+        CompatError: they do not have the same tensors.
+    """
+    apart = sorted(set(first) ^ set(other))
+    if not apart:
+        return other
+    owners = {name: first if name in first else other for name in apart}
+    twins = {name: _twin(owner, name) for name, owner in owners.items()}
+    strangers = [name for name in apart if twins[name] is None or twins[name] not in first or twins[name] not in other]
+    if strangers:
+        in_first = strangers[0] in first
+        owner_name, lacking_name = (first_name, other_name) if in_first else (other_name, first_name)
+        raise CompatError(
+            f"{first_name} and {other_name} do not have the same tensors: {owner_name} has {strangers[0]} and "
+            f"{lacking_name} has not" + (f"; there are {len(strangers) - 1} more" if len(strangers) > 1 else "")
+        )
+    return _Renamed(other, {name: twin for name in first if (twin := twins.get(name) or name)})
+
+
+def _twin(tensors: TensorSource, name: str) -> str | None:
+    """Another tensor that is the same to the bit."""
+    kind = tensors.shape(name), tensors.dtype(name)
+    alike = [other for other in tensors if other != name and (tensors.shape(other), tensors.dtype(other)) == kind]
+    copy = tensors[name] if alike else None
+    return next((other for other in alike if copy is not None and torch.equal(tensors[other], copy)), None)
+
+
+class _Renamed(TensorSource):
+    """Tensors of another source, by other names."""
+
+    def __init__(self, tensors: TensorSource, own_names: Mapping[str, str]) -> None:
+        self._tensors = tensors
+        self._own_names = own_names
+
+    def __len__(self) -> int:
+        return len(self._own_names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._own_names)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._tensors.shape(self._own_names[name])
+
+    def dtype(self, name: str) -> torch.dtype:
+        return self._tensors.dtype(self._own_names[name])
+
+    def piece(self, name: str, start: int, stop: int) -> Tensor:
+        return self._tensors.piece(self._own_names[name], start, stop)
