@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,42 +51,61 @@ def merge(
 
     Example: [bold]compat merge mine.yaml average --out models/average[/bold]
     """
-    import time
-
     from compat_spec.spec import load
 
     loaded = load(spec, set_ or ())
-
     name = name or _only_merge(loaded)
 
+    # only now the imports that take seconds: a mistake in a spec shows at once
+    from compat_spec.errors import UsageError
     from compat_spec.run.devices import resolve_devices
     from compat_spec.run.single_merge import SingleMerge
     from compat_spec.store import open_store
 
-    (checked,) = resolve_devices(device)
+    checked, *more = resolve_devices(device)
+    if more:
+        raise UsageError(f"--device {device}: tensors are combined on one device")
     single = SingleMerge(loaded, name, open_store(store))
     console = Console(highlight=False, markup=False, soft_wrap=True)
     if dry_run:
         _show(single.forecast(), console)
         return
-    started = time.monotonic()
     _make_models(single, checked, console, quiet=quiet)
     folder = out or Path(name)
+    try:
+        said = _write(single, folder, checked, shard_size, adapter, console, quiet=quiet)
+    except KeyboardInterrupt:
+        print(f"compat: stopped; {folder} was not written", file=sys.stderr)
+        raise typer.Exit(130) from None
+    if not quiet:
+        console.print(said)
+
+
+def _write(
+    single: SingleMerge,
+    folder: Path,
+    device: str,
+    shard_size: float,
+    adapter: int | None,
+    console: Console,
+    *,
+    quiet: bool,
+) -> str:
+    """Write the folder; what to say of it."""
+    started = time.monotonic()
     with bars(console, shown=console.is_terminal and not quiet) as progress:
-        line = progress.add_task(f"merge {name}", total=None, note="")
+        line = progress.add_task(f"merge {single.name}", total=None, note="")
 
         def tell(done: int, total: int, tensor: str) -> None:
             progress.update(line, completed=done, total=total, note=tensor)
 
-        kept = None
+        kept = ""
         if adapter is None:
-            single.write(folder, device=checked, shard_bytes=int(shard_size * 1e9), progress=tell)
+            single.write(folder, device=device, shard_bytes=int(shard_size * 1e9), progress=tell)
         else:
-            kept = single.write_adapter(folder, adapter, progress=tell)
-    if not quiet:
-        size = sum(file.stat().st_size for file in folder.iterdir())
-        share = f", {kept:.2%} of the change kept" if kept is not None else ""
-        console.print(f"{folder}: {size_in_words(size)}, in {time_in_words(time.monotonic() - started)}{share}")
+            kept = f", {single.write_adapter(folder, adapter, progress=tell):.2%} of the change kept"
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    return f"{folder}: {size_in_words(size)}, in {time_in_words(time.monotonic() - started)}{kept}"
 
 
 def _only_merge(spec: Spec) -> str:
