@@ -251,8 +251,11 @@ class TensorMerge(Merge):
     """
 
     elementwise: ClassVar[bool] = False
-    """Whether an entry of the result depends on the same entry of each tensor only. The engine then calls `combine`
-    with pieces of flattened tensors, which takes less memory and time."""
+    """Whether an entry of the result depends on the same entry of each tensor only, and on what `survey` found. The
+    engine then calls `combine` with pieces of flattened tensors, which takes less memory and time."""
+
+    surveys: ClassVar[bool] = False
+    """Whether `survey` is to be asked for each tensor of each model."""
 
     dtype: Literal["float64", "float32", "bfloat16", "float16"] | None = Field(
         default=None, description="What the result is stored in; by default what the first model is stored in."
@@ -290,6 +293,14 @@ class TensorMerge(Merge):
 
         For methods that look at the models at work, on the tasks that fields of type `TaskName` name, or at all of
         their tensors together.
+        """
+        return {}
+
+    def survey(self, tensor: Tensor, base: Tensor | None, *, model: int, at: TensorPlace) -> Mapping[str, Tensor]:
+        """What `combine` has to know of a whole tensor of one model, such as which of its entries count.
+
+        For methods that are `elementwise` otherwise: `combine` has it as `at.surveyed[model]`, and of what has as many
+        entries as the tensor it has the piece that belongs to its own.
         """
         return {}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -138,21 +138,35 @@ class TensorMerging:
         def keep() -> None:
             writer.write(output.name, self._kept(output))
 
-        def write(start: int, stop: int) -> None:
+        def write(start: int, stop: int, surveyed: Sequence[Mapping[str, Tensor]] = ()) -> None:
             read = self._read(output, start, stop, device)
             if not self.merge.elementwise:
                 read = [tensor.reshape(output.shape) for tensor in read]
-            writer.write(output.name, self._combine(output, place, read, output.dtype).cpu(), start)
+            here = replace(place, surveyed=[_entries(of_model, start, stop, count) for of_model in surveyed])
+            writer.write(output.name, self._combine(output, here, read, output.dtype).cpu(), start)
 
+        def survey_and_write() -> None:
+            surveyed = [self._survey(output, place, model, device) for model in range(len(output.origins))]
+            for start, stop in pieces:
+                write(start, stop, surveyed)
+
+        size = PIECE if device == "cpu" else PIECE_ON_GPU
+        pieces = [(start, min(start + size, count)) for start in range(0, count, size)]
         if output.kept:
             yield count, keep
-        elif self.merge.elementwise:
-            size = PIECE if device == "cpu" else PIECE_ON_GPU
-            for start in range(0, count, size):
-                stop = min(start + size, count)
-                yield stop - start, partial(write, start, stop)
-        elif count:
-            yield count, partial(write, 0, count)
+        elif not self.merge.elementwise:
+            yield from [(count, partial(write, 0, count))] if count else []
+        elif self.merge.surveys:
+            yield count, survey_and_write
+        else:
+            yield from ((stop - start, partial(write, start, stop)) for start, stop in pieces)
+
+    def _survey(self, output: Output, place: TensorPlace, model: int, device: str) -> Mapping[str, Tensor]:
+        """What the merge finds of the tensor of one model."""
+        sources = [self._inputs(output)[model], *(self._inputs(output)[-1:] if output.base is not None else [])]
+        work = self._working_dtype(output)
+        tensor, *base = (tensors[name].to(device=device, dtype=work) for tensors, name in sources)
+        return self.merge.survey(tensor, base[0] if base else None, model=model, at=place)
 
     def tensor(self, name: str, *, seed: int = 0, found: Mapping[str, Tensor] | None = None) -> Tensor:
         """One tensor of the result as it is before it is rounded to its own type."""
@@ -164,9 +178,13 @@ class TensorMerging:
 
     def _read(self, output: Output, start: int, stop: int, device: str) -> list[Tensor]:
         """Entries of what a tensor is made of, flattened, each in the type to compute in before the next is read."""
-        inputs = self._inputs(output)
-        work = _working_dtype([output.dtype, *(tensors.dtype(name) for tensors, name in inputs)])
-        return [tensors.piece(name, start, stop).to(device=device, dtype=work) for tensors, name in inputs]
+        work = self._working_dtype(output)
+        return [
+            tensors.piece(name, start, stop).to(device=device, dtype=work) for tensors, name in self._inputs(output)
+        ]
+
+    def _working_dtype(self, output: Output) -> torch.dtype:
+        return _working_dtype([output.dtype, *(tensors.dtype(name) for tensors, name in self._inputs(output))])
 
     def _combine(self, output: Output, place: TensorPlace, read: list[Tensor], dtype: torch.dtype) -> Tensor:
         """What has been read of all models, combined."""
@@ -276,13 +294,21 @@ def merge_tensor(
     given = [*tensors, *([base] if base is not None else [])]
     work = _working_dtype([dtype, *(tensor.dtype for tensor in given)])
     ready = [tensor.to(work) for tensor in given]
-    result = merge.combine(ready[: len(tensors)], ready[-1] if base is not None else None, at=at)
+    base = ready.pop() if base is not None else None
+    if merge.surveys and not at.surveyed:
+        at = replace(at, surveyed=[merge.survey(one, base, model=model, at=at) for model, one in enumerate(ready)])
+    result = merge.combine(ready, base, at=at)
     if result.shape != tensors[0].shape:
         raise CompatError(
             f"{type(merge).__name__} made a tensor of the shape {list(result.shape)} for {at.name}, which is "
             f"{list(tensors[0].shape)}"
         )
     return result.to(dtype)
+
+
+def _entries(surveyed: Mapping[str, Tensor], start: int, stop: int, count: int) -> Mapping[str, Tensor]:
+    """The part that belongs to these entries of a tensor that has `count`."""
+    return {key: found.reshape(-1)[start:stop] if found.numel() == count else found for key, found in surveyed.items()}
 
 
 def _working_dtype(dtypes: Sequence[torch.dtype]) -> torch.dtype:

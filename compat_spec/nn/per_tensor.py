@@ -80,12 +80,14 @@ class TensorPlace:
         depth: where its block stands, from 0 (the first) to 1 (the last); 0 for what is outside the blocks.
         seed: the seed of the run, for merges with `uses_seed`.
         found: what the merge's `study` returned.
+        surveyed: what the merge's `survey` returned of each model.
     """
 
     name: str
     depth: float = 0.0
     seed: int = 0
     found: Mapping[str, Tensor] = field(default_factory=dict)
+    surveyed: Sequence[Mapping[str, Tensor]] = ()
 
     def value(self, setting: PerTensor[float]) -> float:
         """The number that a parameter has for this tensor."""

@@ -1,6 +1,6 @@
 """Sets entries of a task vector to zero: the smallest, outliers, or some that are drawn at random.
 
-All functions change the tensor that they are given. What stays can be made as large as the whole was: `rescale_`.
+All functions change the tensor that they are given. What stays can be made as large as the whole was: `rescaling`.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def size_of(delta: Tensor) -> float:
     return math.fsum(float(flat[piece].abs().sum()) for piece in pieces(flat))
 
 
-def rescale_(delta: Tensor, size: float) -> None:
-    """Makes the sum of the magnitudes `size`, unless there is nothing left, or something infinite."""
+def rescaling(delta: Tensor, size: float) -> float:
+    """The factor that makes the sum of the magnitudes `size`; 1 where nothing is left, or something infinite."""
     now = size_of(delta)
-    if min(now, size) >= _NOTHING and math.isfinite(now) and math.isfinite(size):
-        delta.mul_(size / now)
+    enough = min(now, size) >= _NOTHING and math.isfinite(now) and math.isfinite(size)
+    return size / now if enough else 1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, FiniteFloat
@@ -24,6 +24,7 @@ BaseModelName = Annotated[ModelName, Field(description="The model that the other
 class TaskVectorMerge(TensorMerge):
     """base + lambda · (sum of weight · (model - base)), where subclasses say which entries of the differences count."""
 
+    elementwise: ClassVar[bool] = True
     elected: ClassVar[bool] = False
     """Whether only those entries are added whose sign is that of the sum."""
 
@@ -46,16 +47,24 @@ class TaskVectorMerge(TensorMerge):
         for model, weight in enumerate(at.values(self.weight, len(tensors))):
             if weight != 0:
                 delta = task_vector(tensors[model], base)
-                self.thin_out(delta, model, at)
+                if at.surveyed:
+                    _thin_out(delta, at.surveyed[model])
                 total.add(delta, weight)
         return total.result().mul_(at.value(self.lambda_)).add_(base)
 
-    def thin_out(self, delta: Tensor, model: int, at: TensorPlace) -> None:
-        """Set the entries to zero that do not count, in place."""
+
+def _thin_out(delta: Tensor, surveyed: Mapping[str, Tensor]) -> None:
+    """Set the entries to zero that do not count, in place, and make the others larger for them."""
+    if "kept" in surveyed:
+        delta.masked_fill_(surveyed["kept"].logical_not(), 0)
+    if "factor" in surveyed:
+        delta.mul_(float(surveyed["factor"]))
 
 
 class SparseTaskVectorMerge(TaskVectorMerge):
     """The same with a share of the entries of each difference only."""
+
+    surveys: ClassVar[bool] = True
 
     density: PerModel[Annotated[float, Field(gt=0, le=1)]] = Field(
         default=1.0,
@@ -64,16 +73,23 @@ class SparseTaskVectorMerge(TaskVectorMerge):
     )
     rescale: bool = Field(default=False, description=RESCALE)
 
-    def thin_out(self, delta: Tensor, model: int, at: TensorPlace) -> None:
-        from compat_spec.nn.sparsify import rescale_, size_of
+    def survey(self, tensor: Tensor, base: Tensor | None, *, model: int, at: TensorPlace) -> Mapping[str, Tensor]:
+        import torch
 
-        density = at.values(self.density, len(self.models))[model]
-        if density == 1 or delta.numel() == 0:
-            return
+        from compat_spec.nn.sparsify import rescaling, size_of
+        from compat_spec.nn.task_vectors import task_vector
+
+        assert base is not None
+        density, weight = (at.values(setting, len(self.models))[model] for setting in (self.density, self.weight))
+        if density == 1 or weight == 0 or base.numel() == 0:
+            return {}
+        delta = task_vector(tensor, base)
         size = size_of(delta) if self.rescale else 0.0
         self.keep(delta, density, model, at)
+        found = {"kept": delta != 0}
         if self.rescale:
-            rescale_(delta, size)
+            found["factor"] = delta.new_tensor(rescaling(delta, size), dtype=torch.float64)
+        return found
 
     @abstractmethod
     def keep(self, delta: Tensor, density: float, model: int, at: TensorPlace) -> None:

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from compat_plugins.merges.breadcrumbs import Breadcrumbs
@@ -23,7 +24,9 @@ from compat_plugins.merges.task_arithmetic import TaskArithmetic
 from compat_plugins.merges.task_vectors import TaskVectorMerge
 from compat_plugins.merges.ties import Ties
 from compat_spec.errors import CompatError
-from compat_spec.nn import pieces
+from compat_spec.nn import merging, pieces
+from compat_spec.nn.checkpoint import Checkpoint
+from compat_spec.nn.merging import Model, TensorMerging, merge_tensor
 from compat_spec.nn.per_tensor import TensorPlace
 from tests.plugins.merges.tensors import SHAPES, close, merged, some, tuned
 
@@ -154,7 +157,29 @@ def test_only_ties_and_della_normalize_and_only_dare_and_della_rescale_by_defaul
     assert [cls for cls in ALL if made[cls].normalize] == [Ties, Della]
     assert [cls for cls in SPARSE if made[cls].rescale] == RANDOM  # type: ignore[attr-defined]
     assert [cls for cls in ALL if made[cls].uses_seed()] == RANDOM
-    assert [cls for cls in ALL if cls.elementwise] == [TaskArithmetic]
+    assert all(cls.elementwise for cls in ALL)
+    assert [cls for cls in ALL if not cls.surveys] == [TaskArithmetic]
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_a_tensor_that_is_merged_in_pieces_comes_out_as_in_one(tmp_path, monkeypatch, cls):
+    monkeypatch.setattr(merging, "PIECE", 7)
+    shapes = [(5, 9), (13,), (), (1, 1), (2, 3, 4)]
+    base = {f"h.{i}.w": some(shape, i, dtype=torch.float32) for i, shape in enumerate(shapes)}
+    models = [{name: tensor + some(tensor.shape, 50 + n) for name, tensor in base.items()} for n in range(3)]
+    for name, tensors in zip(("base", "a", "b", "c"), (base, *models), strict=True):
+        save_file({key: tensor.float() for key, tensor in tensors.items()}, tmp_path / f"{name}.safetensors")
+    opened = {name: Model(name, Checkpoint(tmp_path / f"{name}.safetensors")) for name in ("base", "a", "b", "c")}
+    sparse = {"density": [0.5, 0.3, 1.0]} if cls in SPARSE else {}
+    merge = cls.model_validate({"models": ["a", "b", "c"], "base": "base", "weight": [1, 0.5, 2], **sparse})
+    (tmp_path / "out").mkdir()
+    TensorMerging(merge, [opened[name] for name in "abc"], opened["base"]).write(tmp_path / "out", seed=3)
+    written = load_file(tmp_path / "out" / "model.safetensors")
+    for name in base:
+        read = [opened[model].tensors[name] for model in ("a", "b", "c", "base")]
+        depth = int(name[2]) / (len(shapes) - 1)
+        whole = merge_tensor(merge, read[:3], read[3], TensorPlace(name, depth, seed=3))
+        assert written[name].equal(whole), name
 
 
 def test_where_nothing_agrees_or_weights_cancel_out_the_divisor_is_one():
@@ -229,7 +254,7 @@ def seeded(cls: type[TaskVectorMerge], tensors: Sequence[Tensor], base: Tensor, 
     """The results of DRAWS seeds."""
     merge = cls.model_validate({"models": ["a", "b"][: len(tensors)], "base": "base", **parameters})
     places = (TensorPlace("w", seed=seed) for seed in range(DRAWS))
-    return torch.stack([merge.combine(tensors, base, at=place) for place in places])
+    return torch.stack([merge_tensor(merge, tensors, base, place) for place in places])
 
 
 @pytest.mark.parametrize("cls", [DareLinear, DareTies])
