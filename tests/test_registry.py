@@ -125,7 +125,7 @@ EXAMPLES = [
 
 @pytest.mark.parametrize(("name", "component", "text"), EXAMPLES, ids=[name for name, *_ in EXAMPLES])
 def test_the_example_in_a_docstring_is_right(name: str, component: type[Component], text: str, tmp_path: Path) -> None:
-    for file in ("data/train-1.jsonl", "data/test.jsonl"):
+    for file in ("data/train-1.jsonl", "data/test.jsonl", "checkpoints/unet.safetensors"):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text('{"question": "?", "a": "!"}\n', "utf-8")
     call = yaml.safe_load(re.sub(r"\bon:", '"on":', textwrap.dedent(text)))

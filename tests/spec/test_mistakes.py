@@ -120,7 +120,7 @@ CHANGES = [
     (
         AVERAGE,
         "average: {use: fisher, models: [math, code], on: math, weight: [1, -2]}",
-        ["20:70: merges.average.weight.1: -2 does not fit; expected at least 0.0 or a mapping"],
+        ["20:70: merges.average.weight.1: -2 does not fit; expected at least 0.0"],
     ),
     (
         AVERAGE,
