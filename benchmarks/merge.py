@@ -119,18 +119,24 @@ def floor(folder: Path, read: list[Path], written: int) -> float:
     return seconds
 
 
+LAUNCHER = """
+import json, os, subprocess, sys, time
+started = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=sys.stderr)
+_, status, usage = os.wait4(process.pid, 0)
+print(json.dumps([time.perf_counter() - started, usage.ru_maxrss * 1024, os.waitstatus_to_exitcode(status)]))
+"""
+"""Runs a command from a small process, for Linux counts the memory of the process that starts another as its own."""
+
+
 def cost(command: list[str | Path], folder: Path) -> Cost:
     """What a command takes as a whole process."""
-    with tempfile.TemporaryFile() as output:
-        started = time.perf_counter()
-        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            output.seek(0)
-            raise SystemExit(f"{command} failed:\n{output.read().decode()[-2000:]}")
-    return Cost(seconds, usage.ru_maxrss * 1024)
+    launch = [sys.executable, "-c", LAUNCHER, *command]
+    done = subprocess.run(launch, cwd=folder, capture_output=True, text=True, check=True)
+    seconds, peak, status = json.loads(done.stdout)
+    if status:
+        raise SystemExit(f"{command} failed:\n{done.stderr[-2000:]}")
+    return Cost(seconds, peak)
 
 
 def write_specs(folder: Path, methods: Mapping[str, dict[str, object]]) -> None:
