@@ -176,7 +176,11 @@ class SingleMerge:
             )
             raise UsageError(f"{self.name} cannot be written as an adapter: all its models must be adapters, and {why}")
         start = starts.pop()
+        if self.merge.vocabulary != "same":
+            raise UsageError(f"{self.name} cannot be written as an adapter: it changes the vocabulary")
         with _appearing(out) as folder, merging_of(self.merge, places) as merging, Checkpoint(start) as base:
+            if merging.blocks is not None:
+                raise UsageError(f"{self.name} cannot be written as an adapter: it has other blocks than its models")
             models = [model.tensors for model in merging.models if isinstance(model.tensors, Adapted)]
             seed = self.spec.seeds[0]
             study = TensorStudy(merging, seed=seed, device="cpu", progress=progress)
