@@ -334,6 +334,9 @@ class MergeStudy(Protocol):
     @property
     def device(self) -> str: ...
 
+    def config(self, model: int) -> Any:
+        """The config of one of `models`, as transformers has it; also where no network can be run."""
+
     def network(self, model: int) -> Network:
         """The network of one of `models`, on the device, frozen. It is shared: never change it in place."""
 

@@ -162,9 +162,11 @@ def _config(adapter: Path) -> Mapping[str, Any]:
         config: Mapping[str, Any] = json.loads((adapter / CONFIG).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise CompatError(f"{adapter / CONFIG} cannot be read: {error}") from error
-    kind = config.get("peft_type")
+    kind = config.get("peft_type") if isinstance(config, dict) else None
     if kind != "LORA":
         raise CompatError(f"the adapter {adapter} is of the kind {kind}; only LORA can be folded into a model")
+    if not isinstance(config.get("lora_alpha"), int | float):
+        raise CompatError(f"{adapter / CONFIG} has no number as lora_alpha, by which its products are scaled")
     if not (adapter / WEIGHTS).exists():
         raise CompatError(f"{adapter} has no {WEIGHTS}; only safetensors are read")
     return config

@@ -46,6 +46,11 @@ def block_counts(names: Iterable[str]) -> Mapping[str, int]:
     return counts
 
 
+def block_count(names: Iterable[str]) -> int:
+    """How many blocks the longest stack has."""
+    return max(block_counts(names).values(), default=0)
+
+
 def depths(names: Iterable[str]) -> Mapping[str, float]:
     """How deep each tensor is, from 0 (the first block) to 1 (the last; also an only one); 0 outside the blocks."""
     listed = list(names)

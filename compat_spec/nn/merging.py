@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from compat_spec.errors import CompatError
-from compat_spec.nn.block_names import block_counts, depths
+from compat_spec.nn.block_names import block_count, depths
 from compat_spec.nn.checkpoint import TensorSource
 from compat_spec.nn.per_tensor import TensorPlace
 from compat_spec.nn.pieces import PIECE, PIECE_ON_GPU
@@ -242,7 +242,7 @@ class TensorMerging:
         return Model(model.name, with_names_of(first.tensors, first.name, model.tensors, model.name))
 
     def _blocks(self) -> Sequence[tuple[int, int]] | None:
-        counts = [max(block_counts(model.tensors).values(), default=0) for model in self.models]
+        counts = [block_count(model.tensors) for model in self.models]
         blocks = self.merge.blocks(counts)
         for model, block in blocks or ():
             if not 0 <= block < counts[model]:

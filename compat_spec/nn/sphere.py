@@ -113,4 +113,6 @@ def combination(tensors: Sequence[Tensor], factors: Sequence[float]) -> Tensor:
     for i, (tensor, factor) in enumerate(zip(tensors, factors, strict=True)):
         if i != heaviest and factor != 0:
             total.add_(task_vector(tensor, tensors[heaviest]), alpha=factor)
+    if not math.isfinite(float(total.sum())):  # infinities, as masks hold, stay: times a factor of zero they are NaN
+        total = total.where(tensors[heaviest].isfinite(), tensors[heaviest])
     return total

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -27,8 +27,9 @@ def with_names_of(first: TensorSource, first_name: str, other: TensorSource, oth
     if not apart:
         return other
     owners = {name: first if name in first else other for name in apart}
-    twins = {name: _twin(owner, name) for name, owner in owners.items()}
-    strangers = [name for name in apart if twins[name] is None or twins[name] not in first or twins[name] not in other]
+    common = sorted(set(first) & set(other))
+    twins = {name: _twin(owner, name, common) for name, owner in owners.items()}
+    strangers = [name for name in apart if twins[name] is None]
     if strangers:
         in_first = strangers[0] in first
         owner_name, lacking_name = (first_name, other_name) if in_first else (other_name, first_name)
@@ -39,12 +40,14 @@ def with_names_of(first: TensorSource, first_name: str, other: TensorSource, oth
     return _Renamed(other, {name: twin for name in first if (twin := twins.get(name) or name)})
 
 
-def _twin(tensors: TensorSource, name: str) -> str | None:
-    """Another tensor that is the same to the bit."""
+def _twin(tensors: TensorSource, name: str, among: Sequence[str]) -> str | None:
+    """One of the tensors `among` that is the same to the bit; none for a constant: zeros are equal by chance."""
     kind = tensors.shape(name), tensors.dtype(name)
-    alike = [other for other in tensors if other != name and (tensors.shape(other), tensors.dtype(other)) == kind]
-    copy = tensors[name] if alike else None
-    return next((other for other in alike if copy is not None and torch.equal(tensors[other], copy)), None)
+    alike = [other for other in among if (tensors.shape(other), tensors.dtype(other)) == kind]
+    copy = tensors[name].flatten() if alike else None
+    if copy is None or bool((copy == copy[:1]).all()):
+        return None
+    return next((other for other in alike if torch.equal(tensors[other].flatten(), copy)), None)
 
 
 class _Renamed(TensorSource):

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from compat_spec import registry
 from compat_spec.components import Component, ModelName, TaskName
+from compat_spec.nn.per_tensor import OTHERS
 
 FORMAT = 1
 """Raised when the engine itself starts to compute steps differently."""
@@ -40,9 +41,10 @@ def _canonical(value: Any, resolve: Resolve) -> Any:
     if isinstance(value, BaseModel):
         return {key: _canonical(inner, resolve) for key, inner in value}
     if isinstance(value, Mapping):
-        # a list of pairs: two names may stand for one thing; and a trainer may take the tasks of a mixture in turn
+        # a list of pairs: two names may stand for one thing; a trainer may take the tasks of a mixture in turn; and of
+        # the parts of tensor names the first that fits decides
         pairs = [[_canonical(key, resolve), _canonical(inner, resolve)] for key, inner in value.items()]
-        if any(isinstance(key, TaskName | ModelName) for key in value):
+        if OTHERS in value or any(isinstance(key, TaskName | ModelName) for key in value):
             return pairs
         return sorted(pairs, key=lambda pair: json.dumps(pair[0], sort_keys=True))
     if isinstance(value, list | tuple):

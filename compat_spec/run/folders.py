@@ -8,9 +8,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from compat_spec.components import TensorMerge
+from compat_spec.nn.block_names import block_count
 from compat_spec.nn.checkpoint import INDEX, TensorSource
 from compat_spec.nn.merged_config import CONFIG, note_dtype, restack_config
 from compat_spec.nn.merging import Model, TensorMerging
+from compat_spec.nn.tied import with_names_of
 from compat_spec.nn.weights import Weights
 from compat_spec.run.vocabularies import ResultVocabulary
 
@@ -31,6 +33,10 @@ def merging_of(merge: TensorMerge, places: Mapping[str, Weights]) -> Iterator[Te
         if merge.vocabulary == "same":
             _check_same_tokens({name: places[name].place for name in merge.models})
         else:
+            if merge.blocks([block_count(opened[name]) for name in merge.models]) is None:
+                # models lend each other rows of tensors by their names
+                first = merge.models[0]
+                opened = {name: with_names_of(opened[first], first, one, name) for name, one in opened.items()}
             opened = ResultVocabulary(merge, places).aligned(opened)
         models = [Model(name, opened[name]) for name in merge.models]
         base = Model(base_name, opened[base_name]) if base_name is not None else None

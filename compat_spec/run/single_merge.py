@@ -143,7 +143,7 @@ class SingleMerge:
                 with merging_of(self.merge, places) as merging:
                     _check_room(folder, merging.bytes_to_write)
                     seed = self.spec.seeds[0]
-                    study = TensorStudy(merging, seed=seed, device=device, progress=progress)
+                    study = TensorStudy(merging, places, seed=seed, device=device, progress=progress)
                     merging.write(
                         folder,
                         seed=seed,
@@ -176,10 +176,14 @@ class SingleMerge:
             )
             raise UsageError(f"{self.name} cannot be written as an adapter: all its models must be adapters, and {why}")
         start = starts.pop()
+        if self.merge.vocabulary != "same":
+            raise UsageError(f"{self.name} cannot be written as an adapter: it changes the vocabulary")
         with _appearing(out) as folder, merging_of(self.merge, places) as merging, Checkpoint(start) as base:
+            if merging.blocks is not None:
+                raise UsageError(f"{self.name} cannot be written as an adapter: it has other blocks than its models")
             models = [model.tensors for model in merging.models if isinstance(model.tensors, Adapted)]
             seed = self.spec.seeds[0]
-            study = TensorStudy(merging, seed=seed, device="cpu", progress=progress)
+            study = TensorStudy(merging, places, seed=seed, device="cpu", progress=progress)
             found = self.merge.study(study)
             card = model_card(out.name, self.variant.use, self.merge, self._sources(), self.spec, "peft")
             (folder / "README.md").write_text(card, "utf-8")

@@ -11,6 +11,7 @@ from compat_spec.components import TaskName
 from compat_spec.errors import CompatError
 from compat_spec.nn.data import EncodedSplit
 from compat_spec.nn.merging import TensorMerging
+from compat_spec.nn.weights import Weights
 from compat_spec.plan import Step
 
 if TYPE_CHECKING:
@@ -24,16 +25,31 @@ Progress = Callable[[int, int, str], None]
 class TensorStudy:
     """The `MergeStudy` of a merge that looks at tensors alone.
 
+    Args:
+        places: where the models lie, by the names in the merge's `models`.
+
     Attributes:
         facts: what the merge recorded.
     """
 
-    def __init__(self, merging: TensorMerging, *, seed: int, device: str, progress: Progress) -> None:
+    def __init__(
+        self, merging: TensorMerging, places: Mapping[str, Weights], *, seed: int, device: str, progress: Progress
+    ) -> None:
+        self._places = places
         self.seed = seed
         self.device = device
         self.facts: dict[str, Any] = {}
         self._merging = merging
         self._progress = progress
+
+    def config(self, model: int) -> Any:
+        from transformers import AutoConfig  # it takes seconds
+
+        name = self._merging.models[model].name
+        try:
+            return AutoConfig.from_pretrained(self._places[name].place)
+        except (OSError, ValueError, KeyError) as error:
+            raise CompatError(f"{name} has no config that transformers knows: {error}") from error
 
     def network(self, model: int) -> Network:
         raise CompatError(f"{self._merging.models[model].name} cannot be run here: only its tensors are open")
@@ -61,9 +77,15 @@ class StepStudy(TensorStudy):
     """The `MergeStudy` of a step, which has networks and data."""
 
     def __init__(
-        self, step: Step, workspace: Workspace, device: str, merging: TensorMerging, progress: Progress
+        self,
+        step: Step,
+        workspace: Workspace,
+        device: str,
+        merging: TensorMerging,
+        places: Mapping[str, Weights],
+        progress: Progress,
     ) -> None:
-        super().__init__(merging, seed=step.seed or 0, device=device, progress=progress)
+        super().__init__(merging, places, seed=step.seed or 0, device=device, progress=progress)
         self._step = step
         self._workspace = workspace
 

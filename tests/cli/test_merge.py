@@ -24,6 +24,7 @@ models:
 merges:
   average: {use: linear, models: [law, code], weight: [{gradient: [0, 1]}, 1]}
   arc: {use: slerp, models: [law, code], t: {sweep: [0.25, 0.5]}}
+  placed: {use: git_rebasin, models: [law, code]}
   router: {use: routing, models: [law, code], train: {on: target, steps: 1}}
 tasks:
   target: {use: word_problems, train: 20, test: 10}
@@ -78,6 +79,20 @@ def test_a_merge_becomes_a_folder_that_transformers_opens(compat: Compat, models
     assert sorted(path.name for path in out.parent.iterdir()) == ["average"], "nothing is left beside it"
 
 
+def test_a_merge_that_looks_at_configs_runs_no_model(compat: Compat, models: Path, tmp_path: Path) -> None:
+    compat(
+        models, "merge", "spec.yaml", "placed", "--out", str(tmp_path / "merged"), "--store", str(tmp_path / "store")
+    )
+    law, code, merged = (
+        load_file(at / "model.safetensors") for at in (models / "law", models / "code", tmp_path / "merged")
+    )
+    norm = "model.norm.weight"
+    assert merged.keys() == law.keys()
+    assert merged[norm].equal(law[norm])
+    assert law[norm].equal(code[norm])
+    assert not merged["lm_head.weight"].equal((law["lm_head.weight"] + code["lm_head.weight"]) / 2)
+
+
 def test_the_card_says_what_it_was_made_of(compat: Compat, models: Path, tmp_path: Path) -> None:
     compat(models, "merge", "spec.yaml", "average", "--out", str(tmp_path / "m"), "--quiet")
     _, front, body = (tmp_path / "m" / "README.md").read_text().split("---\n", 2)
@@ -119,7 +134,7 @@ def test_large_results_come_in_shards(compat: Compat, models: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        ([], 2, "spec.yaml has 3 merges: name one of average, arc, router"),
+        ([], 2, "spec.yaml has 4 merges: name one of average, arc, placed, router"),
         (["ark"], 2, "spec.yaml: no merge 'ark'; did you mean 'arc'?"),
         (["arc"], 2, "arc is swept, and stands for 2 merges: choose one by setting merges.arc.t, for example --set"),
         (["router"], 2, "router is not a merge of tensors: routing runs its models"),

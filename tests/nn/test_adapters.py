@@ -100,6 +100,7 @@ def test_a_source_with_an_adapter_is_the_folded_network(tmp_path: Path) -> None:
         ({"wide": True}, r"q_proj.weight is \[16, 16\], and the adapter is for \[16, 17\]"),
         ({"pickled": True}, "has no adapter_model.safetensors; only safetensors are read"),
         ({"broken": True}, "adapter_config.json cannot be read"),
+        ({"lora_alpha": None}, "adapter_config.json has no number as lora_alpha"),
     ],
 )
 def test_an_adapter_that_does_not_fit_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -108,7 +109,7 @@ def test_an_adapter_that_does_not_fit_is_refused(tmp_path: Path, change: dict[st
     file, config = weights.adapter / "adapter_model.safetensors", weights.adapter / "adapter_config.json"
     tensors, prefix = load_file(file), "base_model.model.model.layers.0"
     match next(iter(change)):
-        case "peft_type":
+        case "peft_type" | "lora_alpha":
             config.write_text(json.dumps(json.loads(config.read_text()) | change))
         case "half":
             del tensors[f"{prefix}.mlp.down_proj.lora_B.weight"]
@@ -136,6 +137,8 @@ merges:
   trimmed: {use: ties, models: [one, two], base: base, density: 0.5}
   twice: {use: linear, models: [one, two], normalize: false}
   mixed: {use: linear, models: [one, whole]}
+  stacked: {use: passthrough, models: [one], slices: [{model: one, layers: [0, 1]}]}
+  united: {use: linear, models: [one, two], vocabulary: union}
 """
 
 
@@ -201,6 +204,8 @@ def test_what_is_no_adapter_is_not_written_as_one(two_adapters: Path) -> None:
         ("mixed", 2, "all its models must be adapters, and whole is not"),
         ("twice", 2, "which no adapter changes: write the whole model, without --adapter"),
         ("average", 17, "an adapter of rank 17 is larger than that"),
+        ("stacked", 2, "it has other blocks than its models"),
+        ("united", 2, "it changes the vocabulary"),
     ):
         with pytest.raises(CompatError, match=message):
             merging(two_adapters, name).write_adapter(two_adapters / "merged", rank)

@@ -149,6 +149,21 @@ def test_a_head_that_is_tied_to_the_embeddings_may_be_stored_or_not(tmp_path):
     assert with_base["embed"].equal(some(0)["embed"] + some(1)["embed"])
 
 
+def test_of_several_names_for_one_tensor_any_may_be_stored(tmp_path):
+    other = some(1)
+    thrice = tied(0) | {"decoder": tied(0)["embed"]}
+    merged = merge(tmp_path, {"a": thrice, "b": other})
+    assert merged.keys() == thrice.keys()
+    assert merged["decoder"].equal(merged["embed"])
+    assert merged["head"].equal(merged["embed"])
+
+
+def test_constants_that_are_equal_by_chance_are_not_tied(tmp_path):
+    zeros = torch.zeros(3)
+    with pytest.raises(CompatError, match="a has bias and b has not"):
+        merge(tmp_path, {"a": some(0) | {"bias": zeros, "norm": zeros.clone()}, "b": some(1) | {"norm": torch.ones(3)}})
+
+
 def test_a_head_of_its_own_is_missed_where_there_is_none(tmp_path):
     own = some(1) | {"head": torch.ones(11, 4)}
     with pytest.raises(CompatError, match=r"a and b do not have the same tensors: b has head and a has not$"):

@@ -155,6 +155,14 @@ def test_the_order_of_keys_changes_no_fingerprint(make: Planner, small: Plan) ->
     assert list(other.steps) != list(small.steps)
 
 
+def test_the_order_of_parts_of_tensor_names_matters_as_the_first_that_fits_decides(make: Planner) -> None:
+    one, other = (
+        make(f"merges.average.weight={weight}")
+        for weight in ("{attn: 1, c_proj: 0.2, '*': 0.5}", "{c_proj: 0.2, attn: 1, '*': 0.5}")
+    )
+    assert "merge average" in changed(one, other)
+
+
 def test_the_order_of_the_tasks_of_a_mixture_matters_as_training_reads_them_in_turn(make: Planner, small: Plan) -> None:
     other = make("models.base.train.on={program: 2, math: 1}")
     assert "train base" in changed(small, other)

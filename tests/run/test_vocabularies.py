@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, decoders, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Core
 from tokenizers import models as tokenizer_models
@@ -17,7 +18,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from compat_spec.nn.network import Network, Tokenizer, load_network, save_network, seeded
-from compat_spec.spec import SpecError
+from compat_spec.run.single_merge import SingleMerge
+from compat_spec.spec import SpecError, load
 from compat_spec.store import ArtifactRef
 from tests.builders import END, tiny_config
 from tests.run.experiments import Workplace
@@ -188,6 +190,17 @@ def test_without_a_vocabulary_different_tokenizers_are_a_mistake_before_anything
     place = place_with(tmp_path, "{use: linear, models: [a, b]}", "a", "b")
     with pytest.raises(SpecError, match="linear cannot combine a and b: vocab_size is 287 and 292"):
         place.plan()
+
+
+def test_a_head_that_is_tied_may_be_stored_by_one_model_and_not_by_another(tmp_path: Path) -> None:
+    place = place_with(tmp_path, "{use: linear, models: [a, b], vocabulary: union}", "a", "b", tie_word_embeddings=True)
+    file = tmp_path / "a" / "model.safetensors"
+    tensors = load_file(file)
+    assert "lm_head.weight" not in tensors
+    save_file(tensors | {"lm_head.weight": tensors["model.embed_tokens.weight"].clone()}, file, {"format": "pt"})
+    SingleMerge(load(tmp_path / "tiny.yaml"), "merged", place.store).write(tmp_path / "out")
+    united = load_file(tmp_path / "out" / "model.safetensors")
+    assert united["lm_head.weight"].equal(united["model.embed_tokens.weight"])
 
 
 def test_shapes_are_still_compared(tmp_path: Path) -> None:

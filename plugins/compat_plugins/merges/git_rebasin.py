@@ -45,11 +45,7 @@ class GitRebasin(Linear):
 
         reference = study.tensors(0)
         shapes = {name: tuple(tensor.shape) for name, tensor in reference.items() if tensor.is_floating_point()}
-        symmetries = [
-            symmetry
-            for symmetry in symmetries_of(study.network(0).module.config, shapes)
-            if symmetry.kind in self.permute
-        ]
+        symmetries = [symmetry for symmetry in symmetries_of(study.config(0), shapes) if symmetry.kind in self.permute]
         found: dict[str, Tensor] = {}
         for model, name in enumerate(self.models[1:], 1):
 

@@ -115,6 +115,15 @@ EXPECTED = {
     "passthrough": {"models": ["math"], "scale": 0.5},
 }
 
+
+def test_what_holds_for_all_holds_for_a_base_that_is_not_listed(folder: Path) -> None:
+    document = "models: [{model: models/math}]\n" + BASE + "parameters: "
+    slerp = merge_of(folder, f"merge_method: slerp\n{document}{{t: 0.25}}\n")
+    assert slerp == {"use": "slerp", "models": ["base", "math"], "t": 0.25}
+    linear = merge_of(folder, f"merge_method: linear\n{document}{{weight: 0.5, normalize: false}}\n")
+    assert linear == {"use": "linear", "models": ["base", "math"], "weight": 0.5, "normalize": False}
+
+
 WITH_BASE = EXPECTED.keys() - {"linear", "slerp", "multislerp", "karcher", "passthrough"}
 
 

@@ -29,6 +29,9 @@ class MadeUpStudy(MergeStudy):
         self.told: list[tuple[int, int]] = []
         self.recorded: dict[str, Any] = {}
 
+    def config(self, model: int) -> Any:
+        return self._networks[model].module.config
+
     def network(self, model: int) -> Network:
         return self._networks[model]
 

@@ -256,6 +256,8 @@ def test_infinities_that_all_models_share_stay_and_spoil_nothing(cls, parameters
     result = merged(cls, [torch.cat([tensor, mask]) for tensor in tensors], **parameters)
     assert result[-1].equal(mask[0])
     torch.testing.assert_close(result[:-1], merged(cls, tensors, **parameters))
+    nothing_else = torch.zeros(3, 3).masked_fill(torch.ones(3, 3).triu(1) > 0, -math.inf)
+    assert merged(cls, [nothing_else, nothing_else.clone()], **parameters).equal(nothing_else)
 
 
 @pytest.mark.parametrize(

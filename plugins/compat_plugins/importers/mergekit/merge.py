@@ -44,7 +44,11 @@ class Declared:
         if method.base in ("first", "among"):
             if base is not None and base not in [one.name for one in inputs]:
                 place = self._document.place_of("base_model")
-                inputs.append(Input(base, (of_all(self._document),), "base_model", place))
+                of_base = (
+                    Source(self._document.without(*self._document.mapping), "base_model"),
+                    of_all(self._document),
+                )
+                inputs.append(Input(base, of_base, "base_model", place))
             # in mergekit the result has the base's config and tokenizer, in ours the first model's
             inputs.sort(key=lambda one: one.name != base)
         else:
