@@ -59,7 +59,7 @@ def merge(
     # only now the imports that take seconds: a mistake in a spec shows at once
     from compat_spec.errors import UsageError
     from compat_spec.run.devices import resolve_devices
-    from compat_spec.run.single_merge import SingleMerge
+    from compat_spec.run.single_merge import SingleMerge, check_free
     from compat_spec.store import open_store
 
     checked, *more = resolve_devices(device)
@@ -70,8 +70,9 @@ def merge(
     if dry_run:
         _show(single.forecast(), console)
         return
-    _make_models(single, checked, console, quiet=quiet)
     folder = out or Path(name)
+    check_free(folder)
+    _make_models(single, checked, console, quiet=quiet)
     try:
         said = _write(single, folder, checked, shard_size, adapter, console, quiet=quiet)
     except KeyboardInterrupt:

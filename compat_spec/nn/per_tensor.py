@@ -32,6 +32,8 @@ class Gradient(Generic[T]):
 def _serves_all(by_name: Mapping[str, Any]) -> Mapping[str, Any]:
     if OTHERS not in by_name:
         raise ValueError(f"say what holds for the tensors that no pattern fits: '{OTHERS}': …")
+    if list(by_name)[-1] != OTHERS:
+        raise ValueError(f"'{OTHERS}' is for the tensors that no other pattern fits: write it last")
     return by_name
 
 

@@ -31,7 +31,7 @@ def merging_of(merge: TensorMerge, places: Mapping[str, Weights]) -> Iterator[Te
     with ExitStack() as stack:
         opened: Mapping[str, TensorSource] = {name: stack.enter_context(place.open()) for name, place in places.items()}
         if merge.vocabulary == "same":
-            _check_same_tokens({name: places[name].place for name in merge.models})
+            _check_same_tokens({name: place.place for name, place in places.items()})
         else:
             if merge.blocks([block_count(opened[name]) for name in merge.models]) is None:
                 # models lend each other rows of tensors by their names

@@ -236,11 +236,17 @@ def _only_point(spec: Spec, name: str) -> Assignment:
     )
 
 
+def check_free(out: Path) -> None:
+    """Raises `UsageError` when there is something already where a folder is to be written."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir()) or out.resolve() == Path.cwd()):
+        raise UsageError(f"{out} is there already: name a folder that is empty, or not there")
+
+
 @contextmanager
 def _appearing(out: Path) -> Iterator[Path]:
     """An empty folder beside `out` that becomes it when the block ends well, and vanishes when it does not."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} is there already: name a folder that is empty, or not there")
+    check_free(out)
+    out = out.resolve()
     aside = out.parent / f".{out.name}-{uuid.uuid4().hex[:8]}"
     try:
         aside.mkdir(parents=True)

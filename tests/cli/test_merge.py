@@ -152,6 +152,14 @@ def test_what_cannot_be_meant_is_told(
     assert sorted(models.rglob("*")) == before
 
 
+def test_a_link_to_an_empty_folder_is_written_through(compat: Compat, models: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    compat(models, "merge", "spec.yaml", "average", "--out", str(tmp_path / "link"))
+    assert (tmp_path / "disk" / "model.safetensors").exists()
+    assert (tmp_path / "link").is_symlink()
+
+
 def test_models_that_the_spec_trains_are_trained_first_and_kept(compat: Compat, tmp_path: Path) -> None:
     place = Workplace(tmp_path)
     place.spec  # noqa: B018  (written on first use)
