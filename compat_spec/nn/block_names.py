@@ -17,9 +17,6 @@ class BlockName:
     block: int
     after: str
 
-    def with_block(self, block: int) -> str:
-        return f"{self.before}{block}{self.after}"
-
 
 def in_block(name: str) -> BlockName | None:
     """The block that a tensor belongs to; None for what is outside the blocks, such as embeddings."""

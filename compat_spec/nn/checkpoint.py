@@ -54,6 +54,10 @@ class TensorSource(Mapping[str, Tensor]):
     def piece(self, name: str, start: int, stop: int) -> Tensor:
         """The entries from `start` to `stop` of the flattened tensor."""
 
+    @abstractmethod
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such a tensor, without reading it, which is what a `Mapping` does by default."""
+
     def __getitem__(self, name: str) -> Tensor:
         shape = self.shape(name)
         return self.piece(name, 0, math.prod(shape)).reshape(shape)

@@ -146,7 +146,7 @@ class TensorMerging:
             writer.write(output.name, self._combine(output, here, read, output.dtype).cpu(), start)
 
         def survey_and_write() -> None:
-            surveyed = [self._survey(output, place, model, device) for model in range(len(output.origins))]
+            surveyed = self._survey(output, place, device)
             for start, stop in pieces:
                 write(start, stop, surveyed)
 
@@ -161,12 +161,17 @@ class TensorMerging:
         else:
             yield from ((stop - start, partial(write, start, stop)) for start, stop in pieces)
 
-    def _survey(self, output: Output, place: TensorPlace, model: int, device: str) -> Mapping[str, Tensor]:
-        """What the merge finds of the tensor of one model."""
-        sources = [self._inputs(output)[model], *(self._inputs(output)[-1:] if output.base is not None else [])]
+    def _survey(self, output: Output, place: TensorPlace, device: str) -> list[Mapping[str, Tensor]]:
+        """What the merge finds of the tensor of each model, which are read one after the other."""
         work = self._working_dtype(output)
-        tensor, *base = (tensors[name].to(device=device, dtype=work) for tensors, name in sources)
-        return self.merge.survey(tensor, base[0] if base else None, model=model, at=place)
+        inputs = self._inputs(output)
+
+        def read(source: tuple[TensorSource, str]) -> Tensor:
+            tensors, name = source
+            return tensors[name].to(device=device, dtype=work)
+
+        base = read(inputs.pop()) if output.base is not None else None
+        return [self.merge.survey(read(one), base, model=model, at=place) for model, one in enumerate(inputs)]
 
     def tensor(self, name: str, *, seed: int = 0, found: Mapping[str, Tensor] | None = None) -> Tensor:
         """One tensor of the result as it is before it is rounded to its own type."""

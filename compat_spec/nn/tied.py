@@ -63,6 +63,9 @@ class _Renamed(TensorSource):
     def __iter__(self) -> Iterator[str]:
         return iter(self._own_names)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._own_names
+
     def shape(self, name: str) -> tuple[int, ...]:
         return self._tensors.shape(self._own_names[name])
 
