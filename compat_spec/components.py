@@ -387,8 +387,12 @@ class Score:
     n: int | None = None
     """How many tokens or examples it is the mean of."""
     block: int | None = None
+    other_block: int | None = None
+    """The second block, of a number about two."""
     expert: int | None = None
     """Which expert of a routed block, in the order in which the merge names its models; `span` repeats the order."""
+    token_class: str | None = None
+    """Which tokens it is about, when it is not about all."""
     quantity: str | None = None
     """What the number is, when the metric reports several things; the metric's `quantity` otherwise."""
 

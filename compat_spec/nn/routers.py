@@ -1,10 +1,8 @@
-"""Routers: which experts a token goes to. They give probabilities; `record_routing` watches them for reports."""
+"""Routers: which experts a token goes to. They give probabilities."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -77,66 +75,6 @@ def keep_top(probabilities: Tensor, k: int) -> Tensor:
     """The `k` largest of each row `[..., experts]`, not normalised again; the others become zero."""
     values, places = probabilities.topk(k, dim=-1)
     return torch.zeros_like(probabilities).scatter(-1, places, values)
-
-
-class RoutingRecord:
-    """Sums over the tokens that routers saw, in float64 on the CPU."""
-
-    def __init__(self, blocks: int, experts: int) -> None:
-        self.tokens = 0
-        self._probability = torch.zeros(blocks, experts, dtype=torch.float64)
-        self._entropy = torch.zeros(blocks, dtype=torch.float64)
-
-    @property
-    def probability(self) -> Tensor:
-        """The mean probability of each expert, before any but the top ones are dropped `[blocks, experts]`."""
-        return self._probability / self.tokens
-
-    @property
-    def entropy(self) -> Tensor:
-        """The mean entropy of a token's probabilities, in nats `[blocks]`."""
-        return self._entropy / self.tokens
-
-    def see(self, block: int, probabilities: Tensor) -> None:
-        """Add what the router of a block said of some tokens `[tokens, experts]`."""
-        exact = probabilities.detach().cpu().double()
-        self._probability[block] += exact.sum(0)
-        self._entropy[block] -= torch.xlogy(exact, exact).sum()
-        self.tokens += len(exact) if block == 0 else 0
-
-    def add(self, other: RoutingRecord) -> RoutingRecord:
-        """This record, with what another one saw of the same routers."""
-        self.tokens += other.tokens
-        self._probability += other._probability
-        self._entropy += other._entropy
-        return self
-
-
-@contextmanager
-def record_routing(module: nn.Module, counted: Tensor | None = None) -> Iterator[RoutingRecord]:
-    """Record what the routers of a routed model say while the context is open.
-
-    Args:
-        counted: the places of a flattened batch `[batch * seq]` that count, int64 on the model's device; None is all.
-
-    Raises `CompatError` when the module has no routers.
-    """
-    found = routers_of(module)
-    record = RoutingRecord(len(found), found[0].out_features)
-
-    def watch(block: int) -> Callable[[nn.Module, Any, Tensor], None]:
-        def hook(_: nn.Module, __: Any, output: Tensor) -> None:
-            probabilities = output.reshape(-1, output.shape[-1])
-            record.see(block, probabilities if counted is None else probabilities[counted])
-
-        return hook
-
-    handles = [router.register_forward_hook(watch(block)) for block, router in enumerate(found)]
-    try:
-        yield record
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def routers_of(module: nn.Module) -> Sequence[Router | Follower]:

@@ -10,7 +10,7 @@ from compat_plugins.merges.routing import Routing
 from compat_spec.components import ModelName
 from compat_spec.errors import CompatError
 from compat_spec.nn.network import Network, seeded
-from compat_spec.nn.routers import record_routing, routers_of
+from compat_spec.nn.routing_record import record_routing, routers_of
 from tests.builders import tiny_network
 
 IDS = torch.arange(30).view(2, 15)
