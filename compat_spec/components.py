@@ -19,7 +19,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic.fields import FieldInfo
@@ -362,6 +362,18 @@ class ModuleMerge(Merge):
 
     routed: ClassVar[bool] = False
     """Whether its blocks have routers, which metrics with `applies_to = "routed"` read."""
+
+    sweeps: ClassVar[bool] = False
+    """Whether `build_together` can make one module of a sweep of this merge."""
+
+    @classmethod
+    def build_together(cls, merges: Sequence[Self], networks: Sequence[Network], trunk: Network | None) -> nn.Module:
+        """What `build` makes for several merges of the same networks, as one module that computes less.
+
+        For `input_ids [batch, seq]` its logits are `[len(merges) * batch, seq, vocabulary]`, those of the first merge
+        first. Called where `sweeps` is true, for merges that nothing is trained of.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def build(self, networks: Sequence[Network], trunk: Network | None) -> nn.Module:
