@@ -1,4 +1,4 @@
-"""Mixtures: every MLP of one network becomes several experts' MLPs, blended by constants or by routers.
+"""Networks whose every MLP becomes several experts' MLPs.
 
 The result is a copy of the trunk (whose attention, embeddings and norms it uses) that shares its tensors and the
 experts', all frozen. The networks that are given do not change.
@@ -6,8 +6,7 @@ experts', all frozen. The networks that are given do not change.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import reduce
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -15,60 +14,9 @@ from torch import Tensor, nn
 
 from compat_spec.errors import CompatError
 from compat_spec.nn.anatomy import frozen_copy
+from compat_spec.nn.mixture.modules import Blend, Mixture
 from compat_spec.nn.network import Network, check_same_vocabulary
-from compat_spec.nn.routers import keep_top, routers
-
-
-class Blend(nn.Module):
-    """`sum_e weight_e expert_e(x)` with constant weights, `[..., width] -> [..., width]`."""
-
-    def __init__(self, experts: Sequence[nn.Module], weights: Sequence[float]) -> None:
-        super().__init__()
-        kept = [(expert, weight) for expert, weight in zip(experts, weights, strict=True) if weight != 0]
-        self.experts = nn.ModuleList(expert for expert, _ in kept)
-        self.weights = [weight for _, weight in kept]
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.weights:
-            return torch.zeros_like(x)
-        # [..., width] each
-        outputs = (expert(x) for expert in self.experts)
-        return _total(output * weight for output, weight in zip(outputs, self.weights, strict=True))
-
-
-class Mixture(nn.Module):
-    """`sum_e p_e(x) expert_e(x)` with a router's probabilities, `[..., width] -> [..., width]`.
-
-    Args:
-        router: `[..., width] -> [..., experts]`, probabilities of all experts.
-        top_k: how many of the most probable experts a token goes to; their probabilities stay as they are.
-    """
-
-    def __init__(self, experts: Sequence[nn.Module], router: nn.Module, top_k: int) -> None:
-        super().__init__()
-        self.router = router
-        self.experts = nn.ModuleList(experts)
-        self.top_k = top_k
-
-    def forward(self, x: Tensor) -> Tensor:
-        probabilities = self.router(x)  # [..., experts]
-        if self.top_k == len(self.experts):
-            outputs = (expert(x) for expert in self.experts)
-            weights = probabilities.split(1, dim=-1)  # [..., 1] each
-            return _total(output * weight.to(output.dtype) for output, weight in zip(outputs, weights, strict=True))
-        weights = keep_top(probabilities, self.top_k).flatten(0, -2)  # [tokens, experts]
-        return self._sent(x.flatten(0, -2), weights).view(x.shape)
-
-    def _sent(self, x: Tensor, weights: Tensor) -> Tensor:
-        """Each expert computes its own tokens only: `x [tokens, width]`, `weights [tokens, experts]`."""
-        total: Tensor | None = None
-        for expert, weight in zip(self.experts, weights.unbind(-1), strict=True):
-            rows = weight.nonzero().flatten()
-            output = expert(x[rows])  # [rows, width]
-            total = output.new_zeros(x.shape) if total is None else total
-            total = total.index_add(0, rows, output * weight[rows, None].to(output.dtype))
-        assert total is not None
-        return total
+from compat_spec.nn.routers import routers
 
 
 def interpolate(
@@ -90,7 +38,8 @@ def interpolate(
             raise CompatError(f"{len(weight)} weights are given, one per block, and the networks have {depth} blocks")
     per_block = [[w if isinstance(w, float | int) else w[block] for w in weights] for block in range(depth)]
     mlps = _frozen_mlps(networks)
-    blends = [Blend([own[block] for own in mlps], per_block[block]) for block in range(depth)]
+    form = body.anatomy.layout.mlp_form
+    blends = [Blend([own[block] for own in mlps], per_block[block], form) for block in range(depth)]
     return body.anatomy.with_mlps(blends).train(body.module.training)
 
 
@@ -125,8 +74,11 @@ def route(
         raise CompatError(f"top_k: {top_k} is more than the {experts} experts of a block")
     choosing = [part.to(body.device) for part in routers(router, anatomy.width, experts, depth)]
     mlps = _frozen_mlps(networks)
+    form = anatomy.layout.mlp_form
     mixtures = [
-        Mixture([own[there] for there in blocks_in_reach(block, span, depth) for own in mlps], part, top_k or experts)
+        Mixture(
+            [own[there] for there in blocks_in_reach(block, span, depth) for own in mlps], part, top_k or experts, form
+        )
         for block, part in enumerate(choosing)
     ]
     return anatomy.with_mlps(mixtures).train(body.module.training)
@@ -186,7 +138,3 @@ def _outside_mlps(network: Network) -> dict[str, Tensor]:
     anatomy = network.anatomy
     inside = {id(p) for block in range(len(anatomy)) for p in anatomy.mlp(block).parameters()}
     return {name: p for name, p in network.module.named_parameters() if id(p) not in inside}
-
-
-def _total(terms: Iterable[Tensor]) -> Tensor:
-    return reduce(torch.add, terms)
