@@ -64,7 +64,11 @@ class Loop(nn.Module):
 
     def __init__(self, mixture: Mixture) -> None:
         super().__init__()
-        self.router, self.experts, self.top_k = mixture.router, mixture.experts, mixture.top_k
+        self.router, self.experts, self.top_k = (
+            mixture.router,
+            mixture.experts,
+            mixture.choice.top_k or len(mixture.experts),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         probabilities = self.router(x)  # [batch, seq, experts]

@@ -157,9 +157,18 @@ class Anatomy:
 
     def with_mlps(self, mlps: Sequence[nn.Module]) -> nn.Module:
         """A frozen copy of the model that shares its tensors, with other MLPs, one per block, taken as they are."""
+        return self.with_parts(mlps=mlps)
+
+    def with_parts(
+        self, *, mlps: Sequence[nn.Module] | None = None, attentions: Sequence[nn.Module] | None = None
+    ) -> nn.Module:
+        """The same, with other MLPs, other attentions, or both."""
         copy = frozen_copy(self.module)
         first, *others = self.layout.mlp_parts
-        for block, mlp in zip(Anatomy(copy, self.layout).blocks, mlps, strict=True):
+        blocks = Anatomy(copy, self.layout).blocks
+        for block, attention in zip(blocks, attentions, strict=True) if attentions is not None else ():
+            block.set_submodule(self.layout.attention, attention)
+        for block, mlp in zip(blocks, mlps, strict=True) if mlps is not None else ():
             block.set_submodule(first, mlp)
             for name in others:
                 block.set_submodule(name, _Nothing())

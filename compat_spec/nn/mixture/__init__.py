@@ -1,9 +1,12 @@
 """Mixtures: parts of one network become several experts' parts, blended by constants or by routers.
 
-`interpolate` and `route` build a network; `Blend` and `Mixture` are what they put in the place of an MLP.
+`interpolate` and `route` build a network; `Blend`, `Mixture` and `AttentionMixture` are what they put in the place of
+its MLPs and attentions.
 """
 
+from compat_spec.nn.mixture.attention import AttentionMixture
 from compat_spec.nn.mixture.building import blocks_in_reach, interpolate, route
+from compat_spec.nn.mixture.choosing import Choice
 from compat_spec.nn.mixture.modules import Blend, Mixture
 
-__all__ = ["Blend", "Mixture", "blocks_in_reach", "interpolate", "route"]
+__all__ = ["AttentionMixture", "Blend", "Choice", "Mixture", "blocks_in_reach", "interpolate", "route"]

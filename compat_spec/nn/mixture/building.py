@@ -13,10 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from compat_spec.errors import CompatError
-from compat_spec.nn.anatomy import frozen_copy
-from compat_spec.nn.mixture.modules import Blend, Mixture
+from compat_spec.nn.anatomy import Anatomy, frozen_copy
+from compat_spec.nn.mixture.attention import AttentionMixture
+from compat_spec.nn.mixture.choosing import Choice
+from compat_spec.nn.mixture.modules import Blend, Mixture, TextShape
 from compat_spec.nn.network import Network, check_same_vocabulary
-from compat_spec.nn.routers import routers
+from compat_spec.nn.routers import Follower, Router, RouterKind, routers
+
+Parts = Literal["mlp", "attention", "both"]
 
 
 def interpolate(
@@ -31,7 +35,7 @@ def interpolate(
     Raises:
         CompatError: a list of weights is not as long as the network is deep, or the networks do not fit.
     """
-    body = _trunk(networks, trunk)
+    body = _trunk(networks, trunk, "mlp")
     depth = len(body.anatomy)
     for weight in weights:
         if not isinstance(weight, float | int) and len(weight) != depth:
@@ -46,9 +50,14 @@ def interpolate(
 def route(
     networks: Sequence[Network],
     *,
-    router: Literal["per_block", "shared"] = "per_block",
+    router: RouterKind = "per_block",
     span: int = 1,
     top_k: int | None = None,
+    normalize: bool = False,
+    capacity: float | None = None,
+    noise: bool = False,
+    balance: float = 0.0,
+    parts: Parts = "mlp",
     trunk: Network | None = None,
 ) -> nn.Module:
     """A mixture of experts in every block (Pari et al., 2024, arXiv:2411.02207); only the routers can be trained.
@@ -57,31 +66,80 @@ def route(
     The routers' start is drawn from torch's random numbers.
 
     Args:
-        router: one `per_block`, or one `shared` by all, whose choice at the first block serves every block.
+        router: one `per_block`; one that is `shared` by all, whose choice at the first block serves every block; or
+            `previous` and `sequence`, for which see `PreviousRouter` and `SequenceRouter`.
         span: how many blocks' MLPs each block may choose from (multi-layer routing).
         top_k: how many experts a token goes to; None is all.
-        trunk: whose attention, embeddings and norms to use; by default the networks', which must be equal.
+        normalize: see `Choice`.
+        capacity: experts choose tokens; see `chosen_by_experts`.
+        noise: see `Router`.
+        balance: the weight of `imbalance` in the loss of a training.
+        parts: what the experts are: the networks' MLPs, their attentions, or both, with routers of their own.
+        trunk: whose other parts to use; by default the networks', which must be equal.
 
     Raises:
-        CompatError: `span` is more than there are blocks, or the networks do not fit.
+        CompatError: `span` is more than there are blocks, `top_k` more than there are experts, or the networks do not
+            fit.
+        ValueError: `span` is not 1 for attentions, or `capacity` goes with `top_k`.
     """
-    body = _trunk(networks, trunk)
+    body = _trunk(networks, trunk, parts)
     anatomy, depth = body.anatomy, len(body.anatomy)
     if span > depth:
         raise CompatError(f"span: {span} reaches for the MLPs of {span} blocks, and the networks have {depth}")
-    experts = len(networks) * span
+    if span > 1 and parts != "mlp":
+        raise ValueError(f"span: {span} is for MLPs; attentions stay in their blocks")
+    experts, choice = len(networks) * span, Choice(top_k, normalize, capacity)
     if top_k is not None and top_k > experts:
         raise CompatError(f"top_k: {top_k} is more than the {experts} experts of a block")
-    choosing = [part.to(body.device) for part in routers(router, anatomy.width, experts, depth)]
-    mlps = _frozen_mlps(networks)
-    form = anatomy.layout.mlp_form
-    mixtures = [
+
+    def routers_for(site: Literal["mlp", "attention"]) -> list[Router | Follower]:
+        found = routers(router, anatomy.width, experts, depth, noise=noise, balance=balance)
+        for one in found:
+            one.to(body.device).site = site
+        return found
+
+    # whether the weights of a token depend on those before it in its text as such, and not by what attention made of it
+    of_texts = router == "sequence" or capacity is not None
+    shapes = [TextShape() for _ in range(depth)] if of_texts else []
+    mlps = _mlp_mixtures(networks, anatomy, routers_for("mlp"), choice, shapes) if parts != "attention" else None
+    attentions = _attention_mixtures(networks, routers_for("attention"), choice) if parts != "mlp" else None
+    routed = anatomy.with_parts(mlps=mlps, attentions=attentions)
+    for block, shape in zip(Anatomy(routed, anatomy.layout).blocks, shapes, strict=of_texts):
+        block.register_forward_pre_hook(shape, with_kwargs=True)
+    if of_texts or attentions is not None:
+        # transformers' word for models that remember more of a text than one attention's keys and values
+        routed._is_stateful = True  # type: ignore[assignment]
+    return routed.train(body.module.training)
+
+
+def _mlp_mixtures(
+    networks: Sequence[Network],
+    anatomy: Anatomy,
+    made: Sequence[Router | Follower],
+    choice: Choice,
+    shapes: Sequence[TextShape],
+) -> list[nn.Module]:
+    mlps, depth = _frozen_mlps(networks), len(anatomy)
+    span = made[0].out_features // len(networks)
+    return [
         Mixture(
-            [own[there] for there in blocks_in_reach(block, span, depth) for own in mlps], part, top_k or experts, form
+            [own[there] for there in blocks_in_reach(block, span, depth) for own in mlps],
+            router,
+            choice,
+            anatomy.layout.mlp_form,
+            shapes[block] if shapes else None,
         )
-        for block, part in enumerate(choosing)
+        for block, router in enumerate(made)
     ]
-    return anatomy.with_mlps(mixtures).train(body.module.training)
+
+
+def _attention_mixtures(
+    networks: Sequence[Network], made: Sequence[Router | Follower], choice: Choice
+) -> list[nn.Module]:
+    return [
+        AttentionMixture([frozen_copy(network.anatomy.attention(block)) for network in networks], router, choice)
+        for block, router in enumerate(made)
+    ]
 
 
 def blocks_in_reach(block: int, span: int, depth: int) -> list[int]:
@@ -96,8 +154,8 @@ def _frozen_mlps(networks: Sequence[Network]) -> list[list[nn.Module]]:
     return [[frozen_copy(network.anatomy.mlp(block)) for block in range(len(network.anatomy))] for network in networks]
 
 
-def _trunk(networks: Sequence[Network], trunk: Network | None) -> Network:
-    """The network whose attention, embeddings and norms serve all experts, after checking that it can."""
+def _trunk(networks: Sequence[Network], trunk: Network | None, parts: Parts) -> Network:
+    """The network whose other parts serve all experts, after checking that it can."""
     body = networks[0] if trunk is None else trunk
     named = {f"expert {number}": network.tokenizer for number, network in enumerate(networks, 1)}
     check_same_vocabulary(named | ({"the trunk": trunk.tokenizer} if trunk else {}))
@@ -105,10 +163,10 @@ def _trunk(networks: Sequence[Network], trunk: Network | None) -> Network:
         if _shape(network) != _shape(body):
             raise CompatError(
                 f"expert {number} has {_words(_shape(network))}, and {'the trunk' if trunk else 'expert 1'} "
-                f"{_words(_shape(body))}: their MLPs cannot stand in for one another"
+                f"{_words(_shape(body))}: their parts cannot stand in for one another"
             )
     if trunk is None:
-        _check_equal_outside_mlps(networks)
+        _check_equal_outside(networks, parts)
     return body
 
 
@@ -122,19 +180,29 @@ def _words(shape: tuple[int, int, torch.dtype]) -> str:
     return f"{depth} blocks of width {width} in {str(dtype).removeprefix('torch.')}"
 
 
-def _check_equal_outside_mlps(networks: Sequence[Network]) -> None:
-    first, *others = (_outside_mlps(network) for network in networks)
+_PARTS = {
+    "mlp": ("its MLPs", "attention, embeddings and norms", "mlp"),
+    "attention": ("its attentions", "MLPs, embeddings and norms", "attention"),
+    "both": ("its MLPs and attentions", "embeddings and norms", r"'mlp|attn'"),
+}
+"""Of experts: what they are, what they are not, and what `update` of a training makes such experts."""
+
+
+def _check_equal_outside(networks: Sequence[Network], parts: Parts) -> None:
+    first, *others = (_outside(network, parts) for network in networks)
+    inside, rest, update = _PARTS[parts]
     for number, other in enumerate(others, 2):
         for name in sorted(first.keys() | other.keys()):
             a, b = first.get(name), other.get(name)
             if a is None or b is None or a.shape != b.shape or a.dtype != b.dtype or not torch.equal(a, b):
                 raise CompatError(
-                    f"expert {number} differs from expert 1 outside of its MLPs, in {name}: say with `trunk`, as in "
-                    "`trunk: base`, whose attention, embeddings and norms to use (or fine-tune with `update: mlp`)"
+                    f"expert {number} differs from expert 1 outside of {inside}, in {name}: say with `trunk`, as in "
+                    f"`trunk: base`, whose {rest} to use (or fine-tune with `update: {update}`)"
                 )
 
 
-def _outside_mlps(network: Network) -> dict[str, Tensor]:
+def _outside(network: Network, parts: Parts) -> dict[str, Tensor]:
     anatomy = network.anatomy
-    inside = {id(p) for block in range(len(anatomy)) for p in anatomy.mlp(block).parameters()}
+    kinds = {"mlp": [anatomy.mlp], "attention": [anatomy.attention], "both": [anatomy.mlp, anatomy.attention]}[parts]
+    inside = {id(p) for part in kinds for block in range(len(anatomy)) for p in part(block).parameters()}
     return {name: p for name, p in network.module.named_parameters() if id(p) not in inside}

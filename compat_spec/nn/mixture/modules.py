@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from compat_spec.nn.anatomy import MlpForm
+from compat_spec.nn.mixture.choosing import Choice
 from compat_spec.nn.mixture.weighing import mlp_of, weighted_sum
-from compat_spec.nn.routers import keep_top, rows_of_experts
 
 
 class Experts(nn.ModuleList):
@@ -76,25 +76,42 @@ class Blend(nn.Module):
 
 
 class Mixture(nn.Module):
-    """`sum_e p_e(x) expert_e(x)` with a router's probabilities, `[..., width] -> [..., width]`.
+    """`sum_e w_e(x) expert_e(x)` with the weights that a router's probabilities give, `[..., width] -> [..., width]`.
 
     Args:
         router: `[..., width] -> [..., experts]`, probabilities of all experts.
-        top_k: how many of the most probable experts a token goes to; their probabilities stay as they are.
+        choice: what becomes of the probabilities.
+        texts: what tells batch and seq, where the model hands over tokens without them and they are needed.
     """
 
     def __init__(
-        self, experts: Sequence[nn.Module], router: nn.Module, top_k: int, form: MlpForm | None = None
+        self,
+        experts: Sequence[nn.Module],
+        router: nn.Module,
+        choice: Choice,
+        form: MlpForm | None = None,
+        texts: TextShape | None = None,
     ) -> None:
         super().__init__()
         self.router = router
         self.experts = Experts(experts, form)
-        self.top_k = top_k
+        self.choice = choice
+        self.texts = texts
 
     def forward(self, x: Tensor) -> Tensor:
-        probabilities = self.router(x).flatten(0, -2)  # [tokens, experts]
-        tokens = x.flatten(0, -2)
-        if self.top_k == len(self.experts):
-            return self.experts.add_up(tokens, probabilities).view(x.shape)
-        weights, places = keep_top(probabilities, self.top_k)
-        return self.experts.add_up(tokens, weights, rows_of_experts(places, len(self.experts))).view(x.shape)
+        read = x if self.texts is None else x.view(*self.texts.now, -1)
+        weights, rows = self.choice.weights(self.router(read))
+        return self.experts.add_up(x.flatten(0, -2), weights, rows).view(x.shape)
+
+
+class TextShape:
+    """The batch and length of what a block is given, for an MLP that is handed `[batch * seq, width]` (as opt's is).
+
+    To be called before a block's forward pass, as a hook.
+    """
+
+    now: tuple[int, int]
+
+    def __call__(self, block: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        self.now = (hidden.shape[0], hidden.shape[1])
