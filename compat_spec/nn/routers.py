@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from compat_spec.errors import CompatError
 
+Site = Literal["mlp", "attention"]
+"""Which part of its block a router chooses experts of."""
+
 
 class Router(nn.Linear):
     """A linear router without bias: `softmax(W x)` over all experts, `[..., width] -> [..., experts]`.
@@ -26,8 +29,7 @@ class Router(nn.Linear):
         balance: the weight of the loss that asks for equal loads; see `imbalance`.
     """
 
-    site: Literal["mlp", "attention"] = "mlp"
-    """Which part of its block it chooses experts of."""
+    site: Site = "mlp"
 
     def __init__(self, width: int, experts: int, *, noise: bool = False, balance: float = 0.0) -> None:
         super().__init__(width, experts, bias=False, dtype=torch.float32)
@@ -89,7 +91,7 @@ class SharedRouter(Router):
 class Follower(nn.Module):
     """Stands for the router of a block that repeats the choice of the first: `[..., width] -> [..., experts]`."""
 
-    site: Literal["mlp", "attention"] = "mlp"
+    site: Site = "mlp"
 
     def __init__(self, first: SharedRouter, *, last: bool) -> None:
         super().__init__()
@@ -150,7 +152,14 @@ RouterKind = Literal["per_block", "shared", "previous", "sequence"]
 
 
 def routers(
-    kind: RouterKind, width: int, experts: int, blocks: int, *, noise: bool = False, balance: float = 0.0
+    kind: RouterKind,
+    width: int,
+    experts: int,
+    blocks: int,
+    *,
+    site: Site = "mlp",
+    noise: bool = False,
+    balance: float = 0.0,
 ) -> list[Router | Follower]:
     """A router for each block.
 
@@ -161,14 +170,18 @@ def routers(
         balance: see `Router`.
     """
     make = {"per_block": Router, "shared": Router, "previous": PreviousRouter, "sequence": SequenceRouter}[kind]
+    found: list[Router | Follower]
     if kind == "shared" and blocks > 1:
         first = SharedRouter(width, experts, noise=noise, balance=balance)
-        return [first if block == 0 else Follower(first, last=block == blocks - 1) for block in range(blocks)]
-    found = [make(width, experts, noise=noise, balance=balance) for _ in range(blocks)]
-    for one, next_one in pairwise(found):
-        if isinstance(one, PreviousRouter) and isinstance(next_one, PreviousRouter):
-            one.after = next_one.before = Handover()
-    return [*found]
+        found = [first, *(Follower(first, last=block == blocks - 1) for block in range(1, blocks))]
+    else:
+        found = [make(width, experts, noise=noise, balance=balance) for _ in range(blocks)]
+    for one, following in pairwise(found):
+        if isinstance(one, PreviousRouter) and isinstance(following, PreviousRouter):
+            one.after = following.before = Handover()
+    for one in found:
+        one.site = site
+    return found
 
 
 class RoutingRecord:

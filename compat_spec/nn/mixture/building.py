@@ -7,20 +7,17 @@ experts', all frozen. The networks that are given do not change.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from compat_spec.errors import CompatError
 from compat_spec.nn.anatomy import Anatomy, frozen_copy
 from compat_spec.nn.mixture.attention import AttentionMixture
 from compat_spec.nn.mixture.choosing import Choice
+from compat_spec.nn.mixture.fitting import Parts, trunk_of
 from compat_spec.nn.mixture.modules import Blend, Mixture, TextShape
-from compat_spec.nn.network import Network, check_same_vocabulary
-from compat_spec.nn.routers import Follower, Router, RouterKind, routers
-
-Parts = Literal["mlp", "attention", "both"]
+from compat_spec.nn.network import Network
+from compat_spec.nn.routers import Follower, Router, RouterKind, Site, routers
 
 
 def interpolate(
@@ -35,7 +32,7 @@ def interpolate(
     Raises:
         CompatError: a list of weights is not as long as the network is deep, or the networks do not fit.
     """
-    body = _trunk(networks, trunk, "mlp")
+    body = trunk_of(networks, trunk, "mlp")
     depth = len(body.anatomy)
     for weight in weights:
         if not isinstance(weight, float | int) and len(weight) != depth:
@@ -82,7 +79,7 @@ def route(
             fit.
         ValueError: `span` is not 1 for attentions, or `capacity` goes with `top_k`.
     """
-    body = _trunk(networks, trunk, parts)
+    body = trunk_of(networks, trunk, parts)
     anatomy, depth = body.anatomy, len(body.anatomy)
     if span > depth:
         raise CompatError(f"span: {span} reaches for the MLPs of {span} blocks, and the networks have {depth}")
@@ -92,11 +89,9 @@ def route(
     if top_k is not None and top_k > experts:
         raise CompatError(f"top_k: {top_k} is more than the {experts} experts of a block")
 
-    def routers_for(site: Literal["mlp", "attention"]) -> list[Router | Follower]:
-        found = routers(router, anatomy.width, experts, depth, noise=noise, balance=balance)
-        for one in found:
-            one.to(body.device).site = site
-        return found
+    def routers_for(site: Site) -> list[Router | Follower]:
+        made = routers(router, anatomy.width, experts, depth, site=site, noise=noise, balance=balance)
+        return [one.to(body.device) for one in made]
 
     # whether the weights of a token depend on those before it in its text as such, and not by what attention made of it
     of_texts = router == "sequence" or capacity is not None
@@ -152,57 +147,3 @@ def blocks_in_reach(block: int, span: int, depth: int) -> list[int]:
 def _frozen_mlps(networks: Sequence[Network]) -> list[list[nn.Module]]:
     """The MLP of every block of every network `[networks][blocks]`, sharing the networks' tensors."""
     return [[frozen_copy(network.anatomy.mlp(block)) for block in range(len(network.anatomy))] for network in networks]
-
-
-def _trunk(networks: Sequence[Network], trunk: Network | None, parts: Parts) -> Network:
-    """The network whose other parts serve all experts, after checking that it can."""
-    body = networks[0] if trunk is None else trunk
-    named = {f"expert {number}": network.tokenizer for number, network in enumerate(networks, 1)}
-    check_same_vocabulary(named | ({"the trunk": trunk.tokenizer} if trunk else {}))
-    for number, network in enumerate(networks, 1):
-        if _shape(network) != _shape(body):
-            raise CompatError(
-                f"expert {number} has {_words(_shape(network))}, and {'the trunk' if trunk else 'expert 1'} "
-                f"{_words(_shape(body))}: their parts cannot stand in for one another"
-            )
-    if trunk is None:
-        _check_equal_outside(networks, parts)
-    return body
-
-
-def _shape(network: Network) -> tuple[int, int, torch.dtype]:
-    anatomy = network.anatomy
-    return len(anatomy), anatomy.width, next(anatomy.mlp(0).parameters()).dtype
-
-
-def _words(shape: tuple[int, int, torch.dtype]) -> str:
-    depth, width, dtype = shape
-    return f"{depth} blocks of width {width} in {str(dtype).removeprefix('torch.')}"
-
-
-_PARTS = {
-    "mlp": ("its MLPs", "attention, embeddings and norms", "mlp"),
-    "attention": ("its attentions", "MLPs, embeddings and norms", "attention"),
-    "both": ("its MLPs and attentions", "embeddings and norms", r"'mlp|attn'"),
-}
-"""Of experts: what they are, what they are not, and what `update` of a training makes such experts."""
-
-
-def _check_equal_outside(networks: Sequence[Network], parts: Parts) -> None:
-    first, *others = (_outside(network, parts) for network in networks)
-    inside, rest, update = _PARTS[parts]
-    for number, other in enumerate(others, 2):
-        for name in sorted(first.keys() | other.keys()):
-            a, b = first.get(name), other.get(name)
-            if a is None or b is None or a.shape != b.shape or a.dtype != b.dtype or not torch.equal(a, b):
-                raise CompatError(
-                    f"expert {number} differs from expert 1 outside of {inside}, in {name}: say with `trunk`, as in "
-                    f"`trunk: base`, whose {rest} to use (or fine-tune with `update: {update}`)"
-                )
-
-
-def _outside(network: Network, parts: Parts) -> dict[str, Tensor]:
-    anatomy = network.anatomy
-    kinds = {"mlp": [anatomy.mlp], "attention": [anatomy.attention], "both": [anatomy.mlp, anatomy.attention]}[parts]
-    inside = {id(p) for part in kinds for block in range(len(anatomy)) for p in part(block).parameters()}
-    return {name: p for name, p in network.module.named_parameters() if id(p) not in inside}
