@@ -7,7 +7,8 @@
 the tokens, the tokens gathered, the expert called, its output weighted and added where it belongs. "loop, fused" is the
 same with an activation that is one operation, as in their own GPT (transformers writes gpt2's out in eight). Only
 routers require a gradient, in theirs and in ours. Every row is the same trainer on the same batches, in a process of
-its own; "peak" is memory beyond what the process held before the first step, the models' weights.
+its own, of whose steps the fastest counts; "peak" is memory beyond what the process held before the first step, the
+models' weights.
 
 "floor" is the time of the matrix products that all of them need, and nothing else: of experts (forward, and backward to
 their inputs), attention's projections and the head.
@@ -17,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import time
@@ -156,7 +156,7 @@ def measure(shape: Shape, way: str, precision: str, top_k: int | None, steps: in
     held = _held(device)
     train(network, {"text": data}, recipe, session)
     seconds = [after - before for before, after in zip(session.ends, session.ends[1:], strict=False)]
-    return {"seconds": statistics.median(seconds), "peak": _peak(device) - held, "loss": session.loss[-1]}
+    return {"seconds": min(seconds), "peak": _peak(device) - held, "loss": session.loss[-1]}
 
 
 def _held(device: str) -> int:
@@ -203,7 +203,7 @@ def floor(shape: Shape, precision: str, repeat: int, device: str) -> float:
                 torch.mm(x, matrix, out=out)
             _wait(device)
             times.append((time.perf_counter() - started) / 8)
-        total += count * statistics.median(times)
+        total += count * min(times)
     return total
 
 
