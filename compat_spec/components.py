@@ -380,7 +380,8 @@ class ModuleMerge(Merge):
         """A module `(input_ids [batch, seq]) -> object with .logits [batch, seq, vocabulary]`.
 
         The experts' parameters must come out frozen. Parameters that still require a gradient are what a `train:`
-        block trains and what is stored; random numbers are already seeded.
+        block trains and what is stored; random numbers are already seeded. A part of the module may have a method
+        `auxiliary_loss() -> Tensor | None`: what its last pass in training adds to the loss, as a mean over tokens.
 
         Args:
             networks: the network of each of `models`, in order. They are shared: never change them in place.

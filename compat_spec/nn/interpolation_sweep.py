@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from compat_spec.nn.mixture import _frozen_mlps, _trunk
+from compat_spec.nn.anatomy import MlpForm
+from compat_spec.nn.mixture.building import frozen_mlps
+from compat_spec.nn.mixture.fitting import trunk_of
+from compat_spec.nn.mixture.modules import Experts
 from compat_spec.nn.network import Network
 
 
@@ -19,28 +21,31 @@ class SweepBlend(nn.Module):
     Args:
         weights: the weight of each expert in each merge `[merges][experts]`.
         alike: whether what comes in is the same for all merges, so that each expert has to see it once only.
+        form: what the MLPs compute, when that is known.
     """
 
-    def __init__(self, experts: Sequence[nn.Module], weights: Sequence[Sequence[float]], *, alike: bool) -> None:
+    def __init__(
+        self, experts: Sequence[nn.Module], weights: Sequence[Sequence[float]], *, alike: bool, form: MlpForm | None
+    ) -> None:
         super().__init__()
-        self.experts = nn.ModuleList(experts)
+        self.experts = nn.ModuleList(Experts([expert], form) for expert in experts)
         self.weights = weights
         self.alike = alike
 
     def forward(self, x: Tensor) -> Tensor:
         each = x.view(len(self.weights), -1, *x.shape[1:])  # [merges, batch, ..., width]
-        terms: list[list[Tensor]] = [[] for _ in self.weights]
+        total = torch.zeros_like(each, dtype=torch.promote_types(x.dtype, torch.float32))
         for number, expert in enumerate(self.experts):
+            assert isinstance(expert, Experts)
             # an expert without weight in a merge does not see what that merge computes
             users = [merge for merge, own in enumerate(self.weights) if own[number] != 0]
-            if self.alike:
-                outputs = [expert(each[0])] * len(users) if users else []
-            else:
-                outputs = expert(each[users].flatten(0, 1)).chunk(len(users)) if users else []
-            for merge, output in zip(users, outputs, strict=True):
-                terms[merge].append(output * self.weights[merge][number])
-        blends = [reduce(torch.add, own) if own else torch.zeros_like(each[0]) for own in terms]
-        return torch.cat(blends)
+            if not users:
+                continue
+            given = each[:1] if self.alike else each[users]
+            output = expert.add_up(given.flatten(0, -2), [1.0]).view(given.shape).expand(len(users), *each.shape[1:])
+            for merge, own in zip(users, output, strict=True):
+                total[merge].add_(own, alpha=self.weights[merge][number])
+        return total.to(x.dtype).view(x.shape)
 
 
 def interpolate_together(
@@ -56,16 +61,17 @@ def interpolate_together(
     Returns: a module that for `input_ids [batch, seq]` gives logits `[merges * batch, seq, vocabulary]`, those of the
     first merge first.
     """
-    body = _trunk(networks, trunk)
+    body = trunk_of(networks, trunk, "mlp")
     depth, merges = len(body.anatomy), len(weights)
     by_block = [[[_at(weight, block) for weight in own] for own in weights] for block in range(depth)]
     parting = next((block for block, own in enumerate(by_block) if own != [own[0]] * merges), depth - 1)
-    mlps = _frozen_mlps(networks)
+    mlps = frozen_mlps(networks)
     blends = [
         SweepBlend(
             [own[block] for own in mlps],
             by_block[block][:1] if block < parting else by_block[block],
             alike=block <= parting,
+            form=body.anatomy.layout.mlp_form,
         )
         for block in range(depth)
     ]

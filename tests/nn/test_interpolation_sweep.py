@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from compat_spec.components import Example
 from compat_spec.nn.anatomy import LAYOUTS
@@ -65,14 +66,21 @@ def test_in_every_architecture(model_type, sweep):
     assert not torch.allclose(expected[:3], expected[3:6], atol=1e-2)
 
 
+def work(module: torch.nn.Module) -> int:
+    with FlopCounterMode(display=False) as counter:
+        logits(module)
+    return counter.get_total_flops()
+
+
 def test_what_is_common_is_computed_once():
     networks = experts(2)
-    seen: list[int] = []
-    module = interpolate_together(networks, [[[1, 0.3, 1], 0.5], [[1, 0.6, 1], 0.5]])
-    for block in Network(module, networks[0].tokenizer).anatomy.blocks:
-        block.mlp.experts[0].register_forward_hook(lambda _, __, output: seen.append(len(output)))
-    assert len(logits(module)) == 6
-    assert seen == [3, 3, 6]
+    sweep = [[[1, 0.3, 1], 0.5], [[1, 0.6, 1], 0.5]]
+    alone = sum(work(interpolate(networks, own)) for own in sweep)
+    tokens, width = IDS.numel(), 16
+    mlps = 2 * 2 * tokens * 2 * width * 4 * width  # two experts, two matrices
+    attention = 2 * tokens * 4 * width * width  # its matrices: what is between them is not counted on a CPU
+    # the first block, and the second one's experts
+    assert alone - work(interpolate_together(networks, sweep)) == (attention + mlps) + mlps
 
 
 def test_scores_are_those_of_each():

@@ -10,7 +10,8 @@ from compat_plugins.merges.routing import Routing
 from compat_spec.components import ModelName
 from compat_spec.errors import CompatError
 from compat_spec.nn.network import Network, seeded
-from compat_spec.nn.routing_record import record_routing, routers_of
+from compat_spec.nn.routers import routers_of
+from compat_spec.nn.routing_record import record_routing
 from tests.builders import tiny_network
 
 IDS = torch.arange(30).view(2, 15)
@@ -25,7 +26,7 @@ def test_every_parameter_reaches_the_network():
     assert output.shape == (2, 15, 257)
     assert record.probability.shape == (3, 4)
     assert record.probability[1].equal(record.probability[0])
-    assert [part.mlp.top_k for part in routed.transformer.h] == [3] * 3
+    assert [part.mlp.choice.top_k for part in routed.transformer.h] == [3] * 3
     assert len(routers_of(routed)) == 3
 
 
@@ -53,7 +54,7 @@ def test_what_the_engine_must_know():
         ({"top_k": 5, "span": 2}, "top_k: 5 is more than the 4 experts"),
         ({"top_k": 0}, "greater than or equal to 1"),
         ({"span": 0}, "greater than or equal to 1"),
-        ({"router": "global"}, "'per_block' or 'shared'"),
+        ({"router": "global"}, "'per_block', 'shared', 'previous' or 'sequence'"),
     ],
 )
 def test_parameters_without_sense_are_refused(wrong, message):
