@@ -63,8 +63,8 @@ class StitchingRecipe:
     fit_tokens: int = 4096
     ridge: float = 1e-6
     steps: int = 50
-    batch_size: int = 8
-    lr: float = 1e-3
+    batch_size: int = 4
+    lr: float = 3e-3
     tokens: int | None = 4096
     context: int | None = None
     seed: int = 0
