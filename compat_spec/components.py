@@ -6,8 +6,9 @@ raise it when the same parameters start to give other numbers.
 
 How a run uses them, in order: a `Task` says what the examples are; a `ModelSource` says how a base comes to be; a
 `Trainer` makes an expert of a base, or trains the routers of a merge; a `Merge` combines experts; a `ModelMetric`
-scores one network on one task, and a `PairMetric` compares the features of two; an `Executor` decides where each
-step runs. A component never touches the store, the database or other components: what it needs is handed to it.
+scores one network on one task, a `PairMetric` compares the features of two, and a `LayerMetric` has the layers of two
+work together; an `Executor` decides where each step runs. A component never touches the store, the database or other
+components: what it needs is handed to it.
 
 Importing this module, or a module that defines components, must stay cheap: `compat validate` does it for every
 component that a spec names. Import torch inside the methods that compute.
@@ -436,7 +437,7 @@ class Evaluation(Protocol):
 
 
 class Metric(Component):
-    """Implement `ModelMetric` or `PairMetric`."""
+    """Implement `ModelMetric`, `PairMetric` or `LayerMetric`."""
 
     namespace = "compat.metrics"
 
@@ -458,7 +459,67 @@ class ModelMetric(Metric):
     def measure(self, evaluation: Evaluation) -> Sequence[Score]: ...
 
 
-class PairMetric(Metric):
+@dataclass(frozen=True, slots=True)
+class LayerScores:
+    """What was found about the layers of two networks."""
+
+    values: Tensor
+    """`[layers of a, layers of b]`; pairs that were not asked for are not looked at."""
+    n: int
+    """How many rows or tokens each value is of."""
+    first: int = 0
+    """The number of the first layer of both: -1 where what goes into the first block comes before the blocks."""
+
+
+class Comparison(Protocol):
+    """What the engine offers to a metric of two networks, which read the same tokens: both, one task, and features."""
+
+    @property
+    def a(self) -> Network: ...
+
+    @property
+    def b(self) -> Network: ...
+
+    @property
+    def device(self) -> str: ...
+
+    def encoded(self, split: str) -> EncodedSplit: ...
+
+    def features(
+        self,
+        split: str,
+        *,
+        site: Literal["block", "mlp", "attention"] = "block",
+        tokens: int = 2048,
+        rows: Literal["tokens", "last", "mean"] = "tokens",
+        part: Literal["all", "answer"] = "all",
+        context: int | None = None,
+        seed: int = 0,
+        embedding: bool = False,
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """The features `[rows, width]` of each layer of `a` and of `b`, at least 4 rows, the same ones of both.
+
+        As `compat_spec.nn.features.features` has them. They are shared by metrics: never change them in place.
+        `context` None is what both networks accept, at most 1,024.
+        """
+
+    def progress(self, done: int, total: int, note: str = "") -> None: ...
+
+
+class LayerMetric(Metric):
+    """Compares the layers of two networks on one task in a way of its own: a matrix of layers by layers."""
+
+    layers: Literal["all", "same"] = Field(default="all", description="All pairs of layers, or equal depths only.")
+    context: int | None = Field(
+        default=None, ge=2, description="The longest sequence to read; by default what both networks accept, to 1,024."
+    )
+
+    @abstractmethod
+    def measure(self, comparison: Comparison) -> LayerScores:
+        """The number of each pair of layers that `layers` asks for."""
+
+
+class PairMetric(LayerMetric):
     """Compares the features of two networks on one task: a matrix of layers by layers."""
 
     site: Literal["block", "mlp", "attention"] = Field(
@@ -466,16 +527,43 @@ class PairMetric(Metric):
         description="Where the features are taken: the residual stream after each block, or the output of its MLP or "
         "of its attention.",
     )
-    layers: Literal["all", "same"] = Field(default="all", description="All pairs of layers, or equal depths only.")
-    tokens: int = Field(default=2048, ge=4, description="How many tokens to compare, drawn at random.")
-    context: int | None = Field(
-        default=None, ge=2, description="The longest sequence to read; by default what the network accepts, to 1,024."
+    embedding: bool = Field(
+        default=False, description="Compare what goes into the first block, too, as layer -1; for `site: block`."
+    )
+    rows: Literal["tokens", "last", "mean"] = Field(
+        default="tokens",
+        description="What is compared: single tokens, the last token of each example, or the mean over each example.",
+    )
+    part: Literal["all", "answer"] = Field(
+        default="all", description="Count all tokens of an example, or those of its answer only."
+    )
+    tokens: int = Field(
+        default=2048, ge=4, description="How many tokens to compare, or examples for rows `last` and `mean`; drawn."
     )
     seed: int = Field(default=0, description="The seed that draws the tokens.")
 
+    @model_validator(mode="after")
+    def _embedding_is_of_the_residual_stream(self) -> PairMetric:
+        if self.embedding and self.site != "block":
+            raise ValueError(f"embedding goes with site: block; what goes into the first block is no {self.site}")
+        return self
+
+    def measure(self, comparison: Comparison) -> LayerScores:
+        a, b = comparison.features(
+            self.split,
+            site=self.site,
+            tokens=self.tokens,
+            rows=self.rows,
+            part=self.part,
+            context=self.context,
+            seed=self.seed,
+            embedding=self.embedding,
+        )
+        return LayerScores(self.compare(a, b), n=len(a[0]), first=-1 if self.embedding else 0)
+
     @abstractmethod
     def compare(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
-        """Features `[tokens, width]` of each layer of two networks, on the same tokens -> `[len(a), len(b)]`."""
+        """Features `[rows, width]` of each layer of two networks, of the same tokens -> `[len(a), len(b)]`."""
 
 
 # ------------------------------------------------------------------------------------------------------ executors

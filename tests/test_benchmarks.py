@@ -37,3 +37,9 @@ def test_what_merging_takes() -> None:
     printed = run("merge.py", "--tiny", "--repeat", "1", "--methods", "ties")
     assert "merge ties, floor " in printed
     assert "of a model" in printed
+
+
+def test_what_reading_features_costs() -> None:
+    printed = run("features.py", "--tiny", "--repeat", "1")
+    assert "bare forward pass, with logits" in printed
+    assert printed.count("features") == 4

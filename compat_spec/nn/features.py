@@ -1,25 +1,22 @@
-"""The features of every block of a network, on tokens of a split drawn at random."""
+"""The features of every layer of a network, on rows of a split drawn at random: at once, or in batches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from compat_spec.errors import CompatError
+from compat_spec.nn.capture import Site, read_layers
 from compat_spec.nn.data import EncodedSplit
 from compat_spec.nn.evaluation import inference
 from compat_spec.nn.network import Network
+from compat_spec.nn.rows import Part, RowKind, Rows, draw_rows
 from compat_spec.nn.windows import Window, context_length, places_of, read_in_batches
 
-Site = Literal["block", "mlp", "attention"]
-
 _BATCH_TOKENS = 4096
-# tokens are drawn from windows that hold this many times as many: fewer are read than the whole split, yet the tokens
-# drawn do not all come from a few texts
-_WINDOW_TOKENS_PER_DRAWN = 4
+
+Progress = Callable[[int, int], None]
 
 
 def features(
@@ -31,106 +28,131 @@ def features(
     context: int | None,
     seed: int,
     device: torch.device | str,
+    rows: RowKind = "tokens",
+    part: Part = "all",
+    embedding: bool = False,
+    progress: Progress | None = None,
 ) -> list[Tensor]:
-    """What each block puts out for `tokens` tokens of a split: one `[tokens, width]` per block, float32, on `device`.
+    """What each layer puts out on rows of a split: one `[rows, width]` per layer, on `device`, from one pass.
 
-    Which tokens, and what is read before them, depends on the split's length, `tokens`, `context` and `seed` only, so
-    that the rows of two networks with one tokenizer belong together. A split with fewer tokens gives all of them.
+    Which rows, and what is read before them, depends on the split, `rows`, `part`, `tokens`, `context` and `seed` only,
+    so that the rows of two networks with one tokenizer belong together. `draw_rows` says how they are drawn.
+
+    They are float32 whatever the network computes in: a half-precision number is a float32 as it is, means keep their
+    digits, and nobody who takes differences or sums of them loses any. Where that is too much memory, take batches.
 
     Args:
         network: on `device`.
         site: the residual stream after each `block`, or the output of its `mlp` or of its `attention`.
+        tokens: how many rows; a split with fewer gives all it has.
         context: the longest sequence to read at once; None is what the network accepts, at most 1,024.
+        rows: single `tokens`, the `last` token of each example, or the `mean` over each example's tokens.
+        part: count `all` tokens, or those of the `answer` only.
+        embedding: begin the list with what goes into the first block.
+        progress: called with the tokens read so far and the tokens to read.
 
-    Raises `UnknownArchitecture`, and `CompatError` when the split is empty or `context` is more than is accepted.
+    Raises `UnknownArchitecture`, and `CompatError` when the split has no such rows or `context` is more than is
+    accepted.
     """
-    if not len(encoded.ids):
-        raise CompatError("the split has no tokens")
-    modules = _modules_at(network, site)
-    windows, drawn = draw_tokens(len(encoded.ids), tokens, context_length(network, context), seed)
-    row_of = torch.full((len(encoded.ids),), -1)
-    row_of[drawn] = torch.arange(len(drawn))
-    found: list[Tensor | None] = [None] * len(modules)
+    drawn = draw_rows(encoded, rows=rows, part=part, count=tokens, context=context_length(network, context), seed=seed)
+    reader = _Reader(network, encoded, drawn, site, embedding, device, progress)
+    return reader.read(drawn.windows)
 
-    def read(batch: Sequence[Window]) -> None:
+
+def feature_batches(
+    network: Network,
+    encoded: EncodedSplit,
+    *,
+    site: Site,
+    tokens: int,
+    context: int | None,
+    seed: int,
+    device: torch.device | str,
+    rows: RowKind = "tokens",
+    part: Part = "all",
+    embedding: bool = False,
+    batch_rows: int = 4096,
+    progress: Progress | None = None,
+) -> Iterator[list[Tensor]]:
+    """The rows of `features` in batches, each a list of one `[rows of the batch, width]` per layer.
+
+    The same call on two networks gives batches whose rows belong together, however much memory there is to read them:
+    a batch is decided before anything is read. Batches hold windows in random order, and about equally many rows, at
+    least about `batch_rows`.
+
+    The arguments and errors are those of `features`.
+    """
+    drawn = draw_rows(encoded, rows=rows, part=part, count=tokens, context=context_length(network, context), seed=seed)
+    reader = _Reader(network, encoded, drawn, site, embedding, device, progress)
+    for windows in drawn.batches(batch_rows, seed):
+        yield reader.read(windows)
+
+
+class _Reader:
+    """Reads windows with a network, and keeps of each layer the rows that they hold."""
+
+    def __init__(
+        self,
+        network: Network,
+        encoded: EncodedSplit,
+        rows: Rows,
+        site: Site,
+        embedding: bool,
+        device: torch.device | str,
+        progress: Progress | None,
+    ) -> None:
+        self.network, self.encoded, self.rows = network, encoded, rows
+        self.site, self.embedding, self.device = site, embedding, device
+        self.progress = progress
+        self.total = sum(window.length for window in rows.windows)
+        self.done = 0
+
+    def read(self, windows: list[Window]) -> list[Tensor]:
+        """The rows of these windows, in ascending order: one `[rows, width]` per layer."""
+        numbers = self.rows.numbers(windows)
+        kept: dict[int, Tensor] = {}
+
+        def read(batch: Sequence[Window]) -> None:
+            self._read(batch, numbers, kept)
+            self.done += sum(window.length for window in batch)
+            if self.progress is not None:
+                self.progress(self.done, self.total)
+
+        with inference(self.network.module):
+            read_in_batches(windows, _BATCH_TOKENS, read)
+        return [kept[layer] for layer in sorted(kept)]
+
+    def _read(self, batch: Sequence[Window], numbers: Tensor, kept: dict[int, Tensor]) -> None:
+        """Read a batch. A second try, after one that was too much for the memory, writes the same once more."""
         places, inside = places_of(batch)
-        places = places.clamp(max=len(encoded.ids) - 1)
-        rows = torch.where(inside, row_of[places], -1).flatten()
-        chosen = (rows >= 0).nonzero().flatten()
-        with _Outputs(modules, chosen.to(device)) as outputs:
-            network.logits(encoded.ids[places].to(device, torch.int64))
-        for i, output in enumerate(outputs.read()):
-            kept = found[i]
-            if kept is None:
-                found[i] = kept = output.new_empty(len(drawn), output.shape[-1])
-            kept[rows[chosen].to(device)] = output
+        places = places.clamp(max=len(self.encoded.ids) - 1)
+        rows = torch.where(inside, self.rows.row_of[places], -1)  # [batch, seq]
+        take, held = _means(rows, self.device) if self.rows.mean else _single(rows, self.device)
+        into = torch.searchsorted(numbers, held).to(self.device)
 
-    with inference(network.module):
-        read_in_batches(windows, _BATCH_TOKENS, read)
-    return [kept for kept in found if kept is not None]
+        def see(layer: int, hidden: Tensor) -> None:
+            if layer not in kept:
+                kept[layer] = hidden.new_empty(len(numbers), hidden.shape[-1], dtype=torch.float32)
+            kept[layer][into] = take(hidden)
+
+        ids = self.encoded.ids[places].to(self.device, torch.int64)
+        read_layers(self.network, ids, self.site, see, embedding=self.embedding)
 
 
-def draw_tokens(length: int, tokens: int, context: int, seed: int) -> tuple[list[Window], Tensor]:
-    """Draw tokens of a stream of `length`: the windows to read, and the places drawn in them `[tokens]`, ascending.
-
-    A window here is what is read, `ids[start:stop]`. Windows of `context` are drawn without replacement, about four
-    times as many as hold `tokens`; then tokens among theirs, each with the same chance.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    count = -(-length // context)
-    # one window more, as the last of the stream may be short
-    wanted = min(count, 1 - (-_WINDOW_TOKENS_PER_DRAWN * tokens // context))
-    chosen = torch.randperm(count, generator=generator)[:wanted].sort().values.tolist()
-    windows = [Window(i * context, min((i + 1) * context, length)) for i in chosen]
-    places = torch.cat([torch.arange(window.start, window.stop) for window in windows])
-    drawn = places[torch.randperm(len(places), generator=generator)[:tokens]].sort().values
-    read = set((drawn // context).tolist())
-    return [window for window in windows if window.start // context in read], drawn
+Take = Callable[[Tensor], Tensor]
+"""Makes rows `[rows, width]`, float32, of what a layer puts out `[batch, seq, width]`."""
 
 
-def _modules_at(network: Network, site: Site) -> list[nn.Module]:
-    anatomy = network.anatomy
-    blocks = range(len(anatomy.blocks))
-    match site:
-        case "block":
-            return list(anatomy.blocks)
-        case "mlp":
-            return [anatomy.mlp(i) for i in blocks]
-        case "attention":
-            return [anatomy.attention(i) for i in blocks]
-    raise ValueError(f"no site {site!r}; there are {', '.join(get_args(Site))}")
+def _single(rows: Tensor, device: torch.device | str) -> tuple[Take, Tensor]:
+    """Takes the tokens that are rows, by the row of each token `[batch, seq]`; and which rows these are."""
+    flat = rows.flatten()
+    chosen = (flat >= 0).nonzero().flatten()
+    there = chosen.to(device)
+    return lambda hidden: hidden.flatten(0, 1)[there].float(), flat[chosen]
 
 
-class _Outputs:
-    """While it is open, keeps what modules put out at the chosen places of a flattened batch, in float32."""
-
-    def __init__(self, modules: Sequence[nn.Module], chosen: Tensor) -> None:
-        self._modules = modules
-        self._chosen = chosen
-        self._kept: list[list[Tensor]] = [[] for _ in modules]
-
-    def __enter__(self) -> _Outputs:
-        self._handles = [
-            module.register_forward_hook(self._keep(kept))
-            for module, kept in zip(self._modules, self._kept, strict=True)
-        ]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-    def _keep(self, kept: list[Tensor]) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(_: nn.Module, __: Any, output: Any) -> None:
-            hidden = output[0] if isinstance(output, tuple) else output
-            # some MLPs put out [batch * seq, width]
-            kept.append(hidden.reshape(-1, hidden.shape[-1])[self._chosen].float())
-
-        return hook
-
-    def read(self) -> list[Tensor]:
-        """The output of each module `[chosen, width]`."""
-        for i, kept in enumerate(self._kept):
-            if len(kept) != 1:
-                raise RuntimeError(f"block {i} was read {len(kept)} times in one pass of the network, not once")
-        return [kept[0] for kept in self._kept]
+def _means(rows: Tensor, device: torch.device | str) -> tuple[Take, Tensor]:
+    """Takes the mean over the tokens of each sequence that belong to its row; and which rows these are."""
+    counted = rows >= 0
+    weights = (counted / counted.sum(1, keepdim=True)).unsqueeze(-1).to(device)
+    return lambda hidden: (hidden.float() * weights).sum(1), rows.amax(1)

@@ -1,4 +1,4 @@
-"""Steps that measure: scores of a network on a task, and the similarity of two networks."""
+"""Steps that measure: the scores of a network on a task."""
 
 from __future__ import annotations
 
@@ -9,18 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from compat_spec.components import Example, ModelMetric, PairMetric, Task
+from compat_spec.components import Example, ModelMetric, Task
 from compat_spec.nn.data import EncodedSplit
 from compat_spec.nn.evaluation import TokenScores, token_scores_together
-from compat_spec.nn.features import features
-from compat_spec.nn.network import Network, check_same_vocabulary
-from compat_spec.nn.windows import LONGEST_CONTEXT
+from compat_spec.nn.network import Network
 from compat_spec.plan import ComponentCall, Step
 from compat_spec.run.calls import component_of
 from compat_spec.run.examples import read_examples, read_tokens
-from compat_spec.run.measured import SCORES, SIMILARITY
+from compat_spec.run.measured import SCORES
 from compat_spec.run.workspace import Workspace
 from compat_spec.store import ArtifactRef
 
@@ -83,42 +79,4 @@ def measure(step: Step, workspace: Workspace, device: str, folder: Path) -> dict
     scores = metric.measure(StepEvaluation(step, workspace, device))
     rows = [asdict(score) for score in scores]
     (folder / SCORES).write_text(json.dumps({"split": metric.split, "scores": rows}), "utf-8")
-    return {}
-
-
-def compare(step: Step, workspace: Workspace, device: str, folder: Path) -> dict[str, Any]:
-    """Compare the features of two networks, layer by layer: `similarity.json`."""
-    metric = component_of(step.component, PairMetric)
-    a, b = (workspace.networks.open(step.inputs[role], device) for role in "ab")
-    check_same_vocabulary({"the first model": a.tokenizer, "the second": b.tokenizer})
-    contexts = [network.context for network in (a, b) if network.context is not None]
-    context = metric.context or min([LONGEST_CONTEXT, *contexts])
-    tokens_ref = step.inputs["tokens"]
-    encoded = read_tokens(workspace.store.path(tokens_ref), metric.split)
-
-    def features_of(role: str, network: Network) -> list[torch.Tensor]:
-        workspace.stop_here()
-        key = (step.inputs[role], tokens_ref, metric.split, metric.site, metric.tokens, context, metric.seed, device)
-        return workspace.features.get(
-            key,
-            lambda: features(
-                network,
-                encoded,
-                site=metric.site,
-                tokens=metric.tokens,
-                context=context,
-                seed=metric.seed,
-                device=device,
-            ),
-        )
-
-    left, right = features_of("a", a), features_of("b", b)
-    matrix = metric.compare(left, right).cpu().tolist()
-    pairs = [
-        {"layer_a": i, "layer_b": j, "value": value}
-        for i, row in enumerate(matrix)
-        for j, value in enumerate(row)
-        if metric.layers == "all" or i == j
-    ]
-    (folder / SIMILARITY).write_text(json.dumps({"split": metric.split, "n": len(left[0]), "pairs": pairs}), "utf-8")
     return {}

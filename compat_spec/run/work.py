@@ -9,8 +9,9 @@ from typing import Any
 from compat_spec.components import JobReport
 from compat_spec.nn.windows import noting_halved_batches
 from compat_spec.plan import Step, StepKind
+from compat_spec.run.comparing import compare
 from compat_spec.run.examples import encode_task, make_examples, make_tokenizer
-from compat_spec.run.measuring import compare, measure
+from compat_spec.run.measuring import measure
 from compat_spec.run.merging import merge_models
 from compat_spec.run.provenance import Cost, versions
 from compat_spec.run.training import make_source, train_model

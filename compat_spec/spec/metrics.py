@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import cast
 
-from compat_spec.components import Component, Metric, ModelMetric, PairMetric
+from compat_spec.components import Component, LayerMetric, Metric, ModelMetric
 from compat_spec.spec.drafts import Draft, Part
 from compat_spec.spec.nodes import Node
 from compat_spec.spec.problems import Place, Problems
@@ -31,7 +31,7 @@ class Metrics:
         tasks = self._tasks(draft, node)
         subjects: tuple[ModelRef, ...] = ()
         between: tuple[ModelRef, ModelRef] | None = None
-        if issubclass(cls, PairMetric) if cls else "between" in node.mapping:
+        if issubclass(cls, LayerMetric) if cls else "between" in node.mapping:
             between = self._between(draft, point, part)
         elif cls is not None or "of" in node.mapping:
             subjects = self._subjects(draft, part, cls)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from compat_spec.components import (
     Component,
+    LayerMetric,
     Merge,
     Metric,
     ModelSource,
     ModuleMerge,
-    PairMetric,
     Task,
     TensorMerge,
     Trainer,
@@ -92,7 +92,7 @@ class PartReader:
             return part
         keys = [key for key in KEYS[draft.section] if key != "from"]
         if issubclass(cls, Metric):
-            keys.remove("of" if issubclass(cls, PairMetric) else "between")
+            keys.remove("of" if issubclass(cls, LayerMetric) else "between")
         setting = Setting(draft.where, draft.place, keys)
         name = str(use.value)
         component, fields = make(cls, name, part.node.without(*keys), setting, self._folder, self._problems)

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
 from compat_spec import registry
-from compat_spec.components import Component, Merge, Metric, ModelSource, ModuleMerge, PairMetric, TensorMerge, Trainer
+from compat_spec.components import Component, LayerMetric, Merge, Metric, ModelSource, ModuleMerge, TensorMerge, Trainer
 from compat_spec.spec.keys import DEFAULT_TRAINER, NAME, SECTIONS
 from compat_spec.spec.parts import CONTRACTS
 from compat_spec.spec.reading import MAX_SEED, VERSION
@@ -175,7 +175,7 @@ def _engine_keys(cls: type[Component]) -> dict[str, Schema]:
     """The keys beside a plugin's parameters."""
     if issubclass(cls, ModelSource):
         return {"train": {}}  # `_let_models_descend` says what it is
-    if issubclass(cls, PairMetric):
+    if issubclass(cls, LayerMetric):
         return {"on": _or_sweep(ON), "between": _or_sweep(BETWEEN), "at": _or_sweep(AT)}
     if issubclass(cls, Metric):
         return {"on": _or_sweep(ON), "of": _or_sweep(OF), "at": _or_sweep(STEPS)}
@@ -185,7 +185,7 @@ def _engine_keys(cls: type[Component]) -> dict[str, Schema]:
 
 
 def _needed_keys(cls: type[Component]) -> list[str]:
-    if issubclass(cls, PairMetric):
+    if issubclass(cls, LayerMetric):
         return ["on", "between"]
     if issubclass(cls, Metric):
         return ["on"]

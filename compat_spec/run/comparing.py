@@ -1,0 +1,107 @@
+"""Steps that compare two networks on a task, layer by layer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from compat_spec.components import LayerMetric
+from compat_spec.errors import CompatError
+from compat_spec.nn.capture import Site
+from compat_spec.nn.data import EncodedSplit
+from compat_spec.nn.features import features
+from compat_spec.nn.network import Network, check_same_vocabulary
+from compat_spec.nn.rows import Part, RowKind
+from compat_spec.nn.windows import context_length
+from compat_spec.plan import Step
+from compat_spec.run.calls import component_of
+from compat_spec.run.examples import read_tokens
+from compat_spec.run.measured import SIMILARITY
+from compat_spec.run.workspace import Workspace
+
+FEWEST_ROWS = 4
+"""On fewer rows, any two layers look alike or their similarity is undefined."""
+
+
+class StepComparison:
+    """The `Comparison` of one step: its two networks and their task, with features shared between the steps.
+
+    Raises `CompatError` for networks with different tokenizers.
+    """
+
+    def __init__(self, step: Step, workspace: Workspace, device: str) -> None:
+        self.device = device
+        self._step = step
+        self._workspace = workspace
+        self.a, self.b = (workspace.networks.open(step.inputs[role], device) for role in "ab")
+        check_same_vocabulary({"the first model": self.a.tokenizer, "the second": self.b.tokenizer})
+
+    def encoded(self, split: str) -> EncodedSplit:
+        return read_tokens(self._workspace.store.path(self._step.inputs["tokens"]), split)
+
+    def features(
+        self,
+        split: str,
+        *,
+        site: Site = "block",
+        tokens: int = 2048,
+        rows: RowKind = "tokens",
+        part: Part = "all",
+        context: int | None = None,
+        seed: int = 0,
+        embedding: bool = False,
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        encoded = self.encoded(split)
+        # windows must be the same for both
+        context = min(context_length(network, context) for network in (self.a, self.b))
+
+        def of(role: str, network: Network) -> list[Tensor]:
+            self._workspace.stop_here()
+            inputs = (self._step.inputs[role], self._step.inputs["tokens"])
+            return self._workspace.features.get(
+                (*inputs, split, site, tokens, rows, part, context, seed, embedding, self.device),
+                lambda: features(
+                    network,
+                    encoded,
+                    site=site,
+                    tokens=tokens,
+                    rows=rows,
+                    part=part,
+                    context=context,
+                    seed=seed,
+                    embedding=embedding,
+                    device=self.device,
+                    progress=lambda done, total: self.progress(done, total, f"features of {role}"),
+                ),
+            )
+
+        left, right = of("a", self.a), of("b", self.b)
+        if len(left[0]) < FEWEST_ROWS:
+            what = {"tokens": "tokens", "last": "last tokens of examples", "mean": "means over examples"}[rows]
+            answers = " in answers" if part == "answer" else ""
+            raise CompatError(
+                f"layers are compared on at least {FEWEST_ROWS} {what}, and the split {split!r} has only "
+                f"{len(left[0])}{answers}"
+            )
+        return left, right
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        self._workspace.link.tell(self._step.fingerprint, done, total, note)
+        self._workspace.stop_here()
+
+
+def compare(step: Step, workspace: Workspace, device: str, folder: Path) -> dict[str, Any]:
+    """Compare two networks, layer by layer: `similarity.json`."""
+    metric = component_of(step.component, LayerMetric)
+    found = metric.measure(StepComparison(step, workspace, device))
+    pairs = [
+        {"layer_a": i, "layer_b": j, "value": value}
+        for i, row in enumerate(found.values.cpu().tolist(), found.first)
+        for j, value in enumerate(row, found.first)
+        if metric.layers == "all" or i == j
+    ]
+    (folder / SIMILARITY).write_text(json.dumps({"split": metric.split, "n": found.n, "pairs": pairs}), "utf-8")
+    return {}

@@ -1,0 +1,108 @@
+"""Comparisons of two models inside a run: which features they are of, and what becomes a row."""
+
+from __future__ import annotations
+
+import pytest
+
+from compat_spec.spec import SpecError
+from tests.run.experiments import Workplace
+
+LAYERS = "SELECT layer_a, layer_b, value, n FROM cka WHERE metric = 'cka' AND step_a = 6 ORDER BY 1, 2"
+QUICK = ("merges.router=null", "merges.blend=null", "merges.ensemble=null", "merges.average=null", "metrics.load=null")
+
+
+def test_rows_and_parts_are_parameters_that_can_be_swept(place: Workplace) -> None:
+    summary = place.run(
+        *QUICK,
+        "metrics.cka.rows={sweep: [tokens, last, mean]}",
+        "metrics.cka.part={sweep: [all, answer]}",
+        "metrics.cka.at=6",
+    )
+    assert summary.exit_status == 0, summary.failed
+    found = place.rows("SELECT rows, part, count(*), max(n), min(n) FROM cka GROUP BY 1, 2 ORDER BY 1, 2")
+    assert found == [
+        ("last", "all", 4, 20, 20),
+        ("last", "answer", 4, 20, 20),
+        ("mean", "all", 4, 20, 20),
+        ("mean", "answer", 4, 20, 20),
+        ("tokens", "all", 4, 64, 64),
+        ("tokens", "answer", 4, 64, 64),
+    ]
+    # the last token of an example is that of its answer
+    values = dict(place.rows("SELECT part, sum(value) FROM cka WHERE rows = 'last' GROUP BY 1"))
+    assert values["all"] == pytest.approx(values["answer"], abs=1e-6)
+
+
+def test_the_embedding_is_layer_minus_one(done: Workplace) -> None:
+    before = {(a, b): value for a, b, value, _ in done.rows(LAYERS)}
+    assert done.run("metrics.cka.embedding=true").exit_status == 0
+    after = {(a, b): value for a, b, value, _ in done.rows(LAYERS)}
+    assert sorted(after) == [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1)]
+    for pair, value in before.items():
+        assert after[pair] == pytest.approx(value, abs=1e-6)
+    # only the MLPs of the two were trained
+    assert after[-1, -1] == pytest.approx(1)
+    assert done.run("metrics.cka.embedding=true", "metrics.cka.layers=same").exit_status == 0
+    assert [row[:2] for row in done.rows(LAYERS)] == [(-1, -1), (0, 0), (1, 1)]
+
+
+def test_plain_text_has_no_answers_to_compare(done: Workplace) -> None:
+    (done.folder / "notes.txt").write_text("\n\n".join(f"Note {i} of some." for i in range(40)), "utf-8")
+    summary = done.run(
+        "tasks.docs={use: text, train: notes.txt, test_fraction: 0.5}",
+        "metrics.cka.on=docs",
+        "metrics.cka.part=answer",
+        "metrics.cka.at=6",
+    )
+    (failure,) = summary.failed
+    assert "so there are no answer tokens: count all tokens, `part: all`" in failure.error
+
+
+def test_fewer_than_four_rows_are_not_compared(done: Workplace) -> None:
+    summary = done.run("tasks.program.test=3", "metrics.cka.rows=mean", "metrics.cka.at=6")
+    (failure,) = summary.failed
+    assert "at least 4 means over examples, and the split 'test' has only 3" in failure.error
+
+
+def test_stitching_losses_are_rows_with_the_tokens_that_the_loss_is_of(done: Workplace) -> None:
+    stitching = "use: stitching, on: program, tokens: 256, fit_tokens: 512, batch_size: 2"
+    summary = done.run(
+        f"metrics.stitched={{{stitching}, steps: {{sweep: [0, 4]}}, between: [one, two]}}",
+        f"metrics.itself={{{stitching}, steps: 0, between: [two, two]}}",
+        f"metrics.diagonal={{{stitching}, steps: 4, layers: same, between: [one, two]}}",
+    )
+    assert summary.exit_status == 0, summary.failed
+    found = "SELECT layer_a, layer_b, value, n FROM all_similarities WHERE run = ? AND metric = ? ORDER BY 1, 2"
+    run = done.results.run("last").id
+    pairs = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    steps = done.rows("SELECT steps, count(*) FROM all_similarities WHERE metric = 'stitched' GROUP BY 1 ORDER BY 1")
+    assert steps == [(0, 4), (4, 4)]
+    # a network goes on from itself as if nothing had happened
+    ((own, scored),) = done.rows("SELECT value, n FROM loss WHERE merge = 'two'")
+    itself = {(a, b): (value, n) for a, b, value, n in done.rows(found, run, "itself")}
+    assert sorted(itself) == pairs
+    assert {n for _, n in itself.values()} == {scored}
+    assert itself[0, 0][0] == pytest.approx(own, abs=1e-3)
+    assert itself[1, 1][0] == pytest.approx(own, abs=1e-3)
+    # pairs that are not asked for are not there, and the others are what they are
+    at_four = found.replace("metric = ?", "metric = ? AND steps = 4")
+    trained = {row[:2]: row[2] for row in done.rows(at_four, run, "stitched")}
+    diagonal = {row[:2]: row[2] for row in done.rows(found, run, "diagonal")}
+    assert sorted(diagonal) == [(0, 0), (1, 1)]
+    for pair, value in diagonal.items():
+        assert value == pytest.approx(trained[pair], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ("use: stitching, between: [one, average]", "'average' is a merge, and a model is needed here"),
+        ("use: stitching, between: [one, two], site: mlp", "'site' is not a parameter of stitching"),
+        ("use: stitching, between: [one, two], ridge: 0", "expected more than 0"),
+        ("use: cka, between: [one, two], site: mlp, embedding: true", "embedding goes with site: block"),
+        ("use: cka, between: [one, two], rows: first", "'tokens', 'last' or 'mean'"),
+    ],
+)
+def test_mistakes_are_found_before_anything_runs(place: Workplace, given: str, problem: str) -> None:
+    with pytest.raises(SpecError, match=problem):
+        place.plan(f"metrics.wrong={{{given}, on: program}}")
