@@ -89,25 +89,37 @@ class BatchMean:
         """Count one batch, of at least 4 tokens."""
         one = hsics(xs, ys, kernel=kernel, sigma=sigma, unbiased=True)
         # a batch of tokens that are all alike adds nothing
-        parts = [len(xs[0]) * part.nan_to_num(nan=0.0) for part in (one.cross, one.own_x, one.own_y)]
-        trouble = [one.trouble_x, one.trouble_y]
-        if self._total is not None:
-            before = self._total
-            parts = [a + b for a, b in zip(parts, (before.cross, before.own_x, before.own_y), strict=True)]
-            trouble = [_both(*sides) for sides in zip(trouble, (before.trouble_x, before.trouble_y), strict=True)]
-        self._total = Hsics(*parts, *trouble)
+        cross, own_x, own_y = (len(xs[0]) * part.nan_to_num(nan=0.0) for part in (one.cross, one.own_x, one.own_y))
+        now = Hsics(cross, own_x, own_y, one.trouble_x, one.trouble_y)
+        before = self._total
+        self._total = (
+            now
+            if before is None
+            else Hsics(
+                before.cross + now.cross,
+                before.own_x + now.own_x,
+                before.own_y + now.own_y,
+                _both(before.trouble_x, now.trouble_x),
+                _both(before.trouble_y, now.trouble_y),
+            )
+        )
 
     def hsics(self) -> Hsics:
         """Up to a factor that CKA does not depend on."""
-        assert self._total is not None
-        own = []
-        for norms, trouble in (
-            (self._total.own_x, self._total.trouble_x),
-            (self._total.own_y, self._total.trouble_y),
-        ):
-            bad = torch.tensor([why == NOT_FINITE for why in trouble], device=norms.device)
-            own.append(torch.where(bad, torch.nan, norms))
-        return Hsics(self._total.cross, *own, self._total.trouble_x, self._total.trouble_y)
+        found = self._total
+        assert found is not None
+        return Hsics(
+            found.cross,
+            _finite_only(found.own_x, found.trouble_x),
+            _finite_only(found.own_y, found.trouble_y),
+            found.trouble_x,
+            found.trouble_y,
+        )
+
+
+def _finite_only(own: Tensor, trouble: Sequence[str]) -> Tensor:
+    bad = torch.tensor([why == NOT_FINITE for why in trouble], device=own.device)
+    return torch.where(bad, torch.nan, own)
 
 
 def _both(before: Sequence[str], now: Sequence[str]) -> list[str]:

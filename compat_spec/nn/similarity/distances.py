@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -56,7 +57,7 @@ class SquaredDistances:
             return _median_of_bins(Bins(self, dtype), pairs)
         values = torch.cat(list(self.upper(dtype)))
         middle = [float(values.kthvalue(k).values) for k in {(pairs + 1) // 2, pairs // 2 + 1}]
-        return (sum(value**0.5 for value in middle) / len(middle)) ** 2
+        return (sum(math.sqrt(value) for value in middle) / len(middle)) ** 2
 
 
 class Bins:

@@ -137,7 +137,7 @@ def _tile_size(number: int, like: Tensor) -> int:
 def _products(k: Tensor, l: Tensor) -> Tensor:  # noqa: E741
     """k lᵀ in float64, of `[a, entries]` and `[b, entries]`."""
     whole = k.shape[1] - k.shape[1] % _SUMMED_AT_ONCE
-    parts = [side[:, :whole].unflatten(1, (-1, _SUMMED_AT_ONCE)).transpose(0, 1) for side in (k, l)]
+    parts = [side[:, :whole].reshape(len(side), -1, _SUMMED_AT_ONCE).transpose(0, 1) for side in (k, l)]
     sums: Tensor = (parts[0] @ parts[1].mT).sum(dim=0, dtype=torch.float64)
     return sums + (k[:, whole:] @ l[:, whole:].T).double()
 
@@ -145,9 +145,10 @@ def _products(k: Tensor, l: Tensor) -> Tensor:  # noqa: E741
 def _norms(k: Tensor) -> Tensor:
     """The sum of squares of each row, float64."""
     whole = k.shape[1] - k.shape[1] % _SUMMED_AT_ONCE
-    parts = torch.linalg.vector_norm(k[:, :whole].unflatten(1, (-1, _SUMMED_AT_ONCE)), dim=2)
+    parts = torch.linalg.vector_norm(k[:, :whole].reshape(len(k), -1, _SUMMED_AT_ONCE), dim=2)
     rest = torch.linalg.vector_norm(k[:, whole:], dim=1)
-    return parts.double().square().sum(dim=1) + rest.double().square()
+    total: Tensor = parts.double().square().sum(dim=1) + rest.double().square()
+    return total
 
 
 def _tiles(groups: Sequence[slice], size: int) -> list[tuple[int, int, slice, slice]]:

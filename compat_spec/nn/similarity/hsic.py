@@ -119,11 +119,11 @@ def hsic(off: Tensor, k: Tensor, l: Tensor, diagonal_k: Tensor, diagonal_l: Tens
 def hsic_of_part(
     off: Tensor,
     k: Tensor,
-    l: Tensor,
+    l: Tensor,  # noqa: E741
     diagonal_k: Tensor,
     diagonal_l: Tensor,
     n: int,
-    unbiased: bool,  # noqa: E741
+    unbiased: bool,
 ) -> Tensor:
     """The same over n tokens, where `k`, `l` and the diagonals are zero for all other tokens."""
     if unbiased:

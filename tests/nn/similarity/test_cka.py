@@ -76,9 +76,9 @@ def test_cka_agrees_with_its_definition_on_odd_shapes(unbiased, n, widths_x, wid
 def test_feature_space_and_gram_space_agree(monkeypatch, unbiased, n):
     xs, ys = related(n, [20, 33], 1), related(n, [20, 8, 41], 5)
     found = {}
-    for gram in (False, True):
-        monkeypatch.setattr(hsic, "gram_is_cheaper", lambda *_, gram=gram, same: gram)
-        found[gram] = similarity("cka", xs, ys, unbiased=unbiased)
+    for in_gram in (False, True):
+        monkeypatch.setattr(hsic, "gram_is_cheaper", lambda *_, in_gram=in_gram, same: in_gram)
+        found[in_gram] = similarity("cka", xs, ys, unbiased=unbiased)
     torch.testing.assert_close(found[True], found[False], atol=1e-12, rtol=1e-9)
     torch.testing.assert_close(found[True], by_definition(xs, ys, unbiased), atol=1e-9, rtol=1e-9)
 
