@@ -8,10 +8,22 @@ from typing import Any
 
 from torch import Tensor
 
+from compat_spec.nn.similarity.cca import pwcca, svcca
 from compat_spec.nn.similarity.cka import cka
 from compat_spec.nn.similarity.inputs import checked, exact_products
+from compat_spec.nn.similarity.knn import cknna, mutual_knn
+from compat_spec.nn.similarity.procrustes import procrustes
+from compat_spec.nn.similarity.rsa import rsa
 
-MEASURES: dict[str, Callable[..., Tensor]] = {"cka": cka}
+MEASURES: dict[str, Callable[..., Tensor]] = {
+    "cka": cka,
+    "cknna": cknna,
+    "mutual_knn": mutual_knn,
+    "svcca": svcca,
+    "pwcca": pwcca,
+    "procrustes": procrustes,
+    "rsa": rsa,
+}
 
 
 def similarity(measure: str, xs: Sequence[Tensor] | Tensor, ys: Sequence[Tensor] | Tensor, **options: Any) -> Tensor:
@@ -22,7 +34,7 @@ def similarity(measure: str, xs: Sequence[Tensor] | Tensor, ys: Sequence[Tensor]
     float64. When `xs` and `ys` are the same tensors, half of the work is saved.
 
     Args:
-        measure: `cka`.
+        measure: one of `MEASURES`: `cka`, `cknna`, `mutual_knn`, `svcca`, `pwcca`, `procrustes`, `rsa`.
         xs: features `[n, width]` of each layer, or all as `[layers, n, width]`; widths may differ.
         ys: the same of another network, on the same n tokens in the same order.
         options: of the measure; its function in this package says which, and docs/similarity.md compares measures.

@@ -73,6 +73,10 @@ class Layer:
                 kept[block] = self.rows(block)
             self._kept = kept
 
+    def let_go(self) -> None:
+        """Hold them no longer."""
+        self._kept = None
+
     @cached_property
     def square_norms(self) -> Tensor:
         """The square of each row's length `[n]`, float64: the diagonal of the Gram matrix."""
