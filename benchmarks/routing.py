@@ -21,7 +21,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,8 +87,8 @@ class Session:
 
     seed = 0
 
-    def __init__(self, device: str) -> None:
-        self.device = device
+    def __init__(self, device: str, clock: Callable[[], float]) -> None:
+        self.device, self.clock = device, clock
         self.ends: list[float] = []
 
     def restore(self) -> None:
@@ -102,7 +102,7 @@ class Session:
     def keep(self, step: int) -> None: ...
 
     def progress(self, done: int, total: int, note: str = "") -> None:
-        self.ends.append(time.perf_counter())
+        self.ends.append(self.clock())
 
     def record(self, **facts: Any) -> None:
         self.loss = facts["loss"]
@@ -112,6 +112,8 @@ def routed(shape: Shape, way: str, top_k: int | None, device: str) -> Network:
     """Experts that share one trunk, and differ in their MLPs."""
     torch.manual_seed(0)
     config = GPT2Config(
+        bos_token_id=0,
+        eos_token_id=0,
         n_layer=shape.blocks,
         n_embd=shape.width,
         n_head=shape.width // 64,
@@ -138,7 +140,9 @@ def routed(shape: Shape, way: str, top_k: int | None, device: str) -> Network:
     return Network(module, tokenizer)
 
 
-def measure(shape: Shape, way: str, precision: str, top_k: int | None, steps: int, device: str) -> dict[str, Any]:
+def measure(
+    shape: Shape, way: str, precision: str, top_k: int | None, steps: int, device: str, clock: Callable[[], float]
+) -> dict[str, Any]:
     """Seconds per step, memory beyond the weights, and the losses."""
     network = routed(shape, way, top_k, device)
     ids = torch.randint(shape.vocabulary, (64 * shape.context,), generator=torch.Generator().manual_seed(1))
@@ -152,7 +156,7 @@ def measure(shape: Shape, way: str, precision: str, top_k: int | None, steps: in
         lr=5e-3,
         precision=precision,  # type: ignore[arg-type]
     )
-    session = Session(device)
+    session = Session(device, clock)
     held = _held(device)
     train(network, {"text": data}, recipe, session)
     seconds = [after - before for before, after in zip(session.ends, session.ends[1:], strict=False)]
@@ -177,7 +181,7 @@ def _status(name: str) -> int:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith(name))
 
 
-def floor(shape: Shape, precision: str, repeat: int, device: str) -> float:
+def floor(shape: Shape, precision: str, repeat: int, device: str, clock: Callable[[], float]) -> float:
     """Seconds of the matrix products of one step, each into memory that is there already."""
     dtype = getattr(torch, precision)
     width, inner, tokens = shape.width, 4 * shape.width, shape.tokens
@@ -198,11 +202,11 @@ def floor(shape: Shape, precision: str, repeat: int, device: str) -> float:
         times = []
         for _ in range(repeat):
             _wait(device)
-            started = time.perf_counter()
+            started = clock()
             for _ in range(8):
                 torch.mm(x, matrix, out=out)
             _wait(device)
-            times.append((time.perf_counter() - started) / 8)
+            times.append((clock() - started) / 8)
         total += count * min(times)
     return total
 
@@ -222,13 +226,19 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--tiny", action="store_true", help="a network of two narrow blocks, to see that it runs")
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="count CPU seconds of one thread, where other work shares the machine"
+    )
     parser.add_argument("--only", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     blocks, width, vocabulary = (2, 64, 128) if chosen.tiny else (12, 768, 50257)
     shape = Shape(blocks, width, vocabulary, chosen.experts, chosen.batch, chosen.context)
+    clock = time.process_time if chosen.cpu_time else time.perf_counter
+    if chosen.cpu_time:
+        torch.set_num_threads(1)
     if chosen.only:
         way, precision = chosen.only.split("/")
-        print(json.dumps(measure(shape, way, precision, chosen.top_k, chosen.steps, chosen.device)))
+        print(json.dumps(measure(shape, way, precision, chosen.top_k, chosen.steps, chosen.device, clock)))
         return
     console = Console(width=120)
     kept = chosen.top_k or shape.experts
@@ -240,7 +250,7 @@ def main() -> None:
     for column in ("precision", "way", "a step", "loop/this", "floor/this", "peak", "of the loop", "loss"):
         table.add_column(column, justify="right")
     for precision in chosen.precisions:
-        least = floor(shape, precision, 3, chosen.device) * kept / shape.experts
+        least = floor(shape, precision, 3, chosen.device, clock) * kept / shape.experts
         first: dict[str, Any] | None = None
         for way in WAYS:
             command = [sys.executable, __file__, *sys.argv[1:], "--only", f"{way}/{precision}"]
