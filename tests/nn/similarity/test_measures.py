@@ -52,7 +52,7 @@ def principal(x: Tensor, variance: float) -> Tensor:
     u, s, _ = torch.linalg.svd(centred(x), full_matrices=False)
     u, s = u[:, s > 1e-10 * s[0]], s[s > 1e-10 * s[0]]
     shares = (s**2).cumsum(0) / (s**2).sum()
-    return u[:, : int((shares < variance - 1e-12).sum()) + 1]
+    return u if variance == 1 else u[:, : int((shares < variance - 1e-12).sum()) + 1]
 
 
 def svcca(x: Tensor, y: Tensor, variance: float = 0.99) -> float:
