@@ -7,6 +7,7 @@ similarity("cka", xs, ys)  # features of each layer, [n, width] -> [len(xs), len
 
 from compat_spec.nn.similarity.accumulator import Accumulator
 from compat_spec.nn.similarity.compute import MEASURES, similarity
+from compat_spec.nn.similarity.jackknife import standard_error
 from compat_spec.nn.similarity.undefined import UndefinedSimilarityWarning
 
-__all__ = ["MEASURES", "Accumulator", "UndefinedSimilarityWarning", "similarity"]
+__all__ = ["MEASURES", "Accumulator", "UndefinedSimilarityWarning", "similarity", "standard_error"]

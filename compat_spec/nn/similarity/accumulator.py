@@ -8,14 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compat_spec.nn.similarity.cca import WELL_CONDITIONED, components, mean_correlation, weighted_correlation
+from compat_spec.nn.similarity.cca import (
+    OPEN_WEIGHTS,
+    WELL_CONDITIONED,
+    components,
+    mean_correlation,
+    weighted_correlation,
+)
 from compat_spec.nn.similarity.cka import BatchMean, alignment, check_options
 from compat_spec.nn.similarity.compute import function_of
 from compat_spec.nn.similarity.hsic import Hsics
 from compat_spec.nn.similarity.inputs import checked, exact_products, product_dtype
 from compat_spec.nn.similarity.moments import Moments
 from compat_spec.nn.similarity.nuclear import nuclear_norm
-from compat_spec.nn.similarity.undefined import NOT_FINITE, STILL, tell
+from compat_spec.nn.similarity.undefined import NOT_FINITE, STILL, tell, tell_pairs
 
 _BLOCK = 1024
 STREAMING = ("cka", "svcca", "pwcca", "procrustes")
@@ -201,12 +207,15 @@ def _svcca(moments: Moments, unbiased: bool, variance: float) -> Tensor:
 
 def _pwcca(moments: Moments, unbiased: bool, variance: float) -> Tensor:
     whitened, trouble = _whitened("pwcca", moments, 1.0)
+    good_x, good_y = (torch.tensor([not why for why in side]) for side in trouble)
 
     def pair(i: int, j: int) -> Tensor:
         (white, neurons), (other, _) = whitened[0][i], whitened[1][j]
-        return weighted_correlation(white.T @ moments.cross[i][j] @ other, neurons)
+        return weighted_correlation(white.T @ moments.cross[i][j] @ other, neurons, moments.n)
 
-    return _table(moments, trouble, pair)
+    found = _table(moments, trouble, pair)
+    tell_pairs("pwcca", found.isnan().cpu() & good_x[:, None] & good_y, OPEN_WEIGHTS)
+    return found
 
 
 def _whitened(

@@ -277,6 +277,14 @@ def test_canonical_correlations_of_nearly_dependent_features_are_exact():
     assert float(similarity("svcca", [x], [y], variance=1.0)) == pytest.approx(svcca(x, y, 1.0), abs=1e-7)
 
 
+def test_pwcca_is_one_with_fewer_tokens_than_features_and_open_with_few():
+    x, y = related(30, [40], 1)[0], related(30, [35], 5)[0]
+    assert float(similarity("pwcca", [x], [y])) == pytest.approx(1)
+    with pytest.warns(UndefinedSimilarityWarning, match=r"pwcca is NaN for the pair \(0, 1\): .*more components"):
+        found = similarity("pwcca", [x[:, :20]], [y[:, :5], y[:, :15]])
+    assert found.isnan().tolist() == [[False, True]]
+
+
 X = torch.eye(5, 3)
 
 
