@@ -5,7 +5,9 @@ from compat_spec.nn.similarity import similarity
 similarity("cka", xs, ys)  # features of each layer, [n, width] -> [len(xs), len(ys)]
 """
 
+from compat_spec.nn.similarity.accumulator import Accumulator
 from compat_spec.nn.similarity.compute import MEASURES, similarity
+from compat_spec.nn.similarity.jackknife import standard_error
 from compat_spec.nn.similarity.undefined import UndefinedSimilarityWarning
 
-__all__ = ["MEASURES", "UndefinedSimilarityWarning", "similarity"]
+__all__ = ["MEASURES", "Accumulator", "UndefinedSimilarityWarning", "similarity", "standard_error"]

@@ -12,8 +12,9 @@ from compat_spec.nn.similarity.feature_space import cross_product
 from compat_spec.nn.similarity.inputs import product_dtype, row_blocks, same_layers
 from compat_spec.nn.similarity.layer import Layer, layers_of
 from compat_spec.nn.similarity.nuclear import nuclear_norm
-from compat_spec.nn.similarity.undefined import tell
+from compat_spec.nn.similarity.undefined import tell, tell_pairs
 
+OPEN_WEIGHTS = "they have more components together than there are tokens, which leaves the weights open: use more"
 WELL_CONDITIONED = 1e-10
 """Eigenvalues of second moments say enough of a direction when they are this share of the largest."""
 
@@ -55,14 +56,18 @@ def pwcca(xs: Sequence[Tensor], ys: Sequence[Tensor]) -> Tensor:
 
     Between 0 and 1, and 1 for invertible linear maps of each other. It does not change when features are moved or
     scaled by one number, nor when those of `ys` are mapped by any invertible linear map; rotating those of `xs` changes
-    the weights. The two sides are not interchangeable. It is 1 for any features where tokens are no more than features.
+    the weights. The two sides are not interchangeable. It is 1 for any features where tokens are no more than features;
+    where they are fewer than the features of both sides together, some correlations are 1 whatever the data, and their
+    directions, and so their weights, are open: NaN.
     """
     left, right = _bases("pwcca", xs, ys, 1.0)
     found = _nothing(xs, ys)
     for i, x in enumerate(left):
         for j, y in enumerate(right):
             if x is not None and y is not None:
-                found[i, j] = weighted_correlation(_product(x.tokens, y.tokens), x.neurons)
+                found[i, j] = weighted_correlation(_product(x.tokens, y.tokens), x.neurons, len(x.tokens))
+    defined = torch.tensor([[x is not None and y is not None for y in right] for x in left], device=found.device)
+    tell_pairs("pwcca", found.isnan() & defined, OPEN_WEIGHTS)
     return found
 
 
@@ -71,9 +76,15 @@ def mean_correlation(product: Tensor) -> Tensor:
     return (nuclear_norm(product) / min(product.shape)).clamp(max=1)
 
 
-def weighted_correlation(product: Tensor, neurons: Tensor) -> Tensor:
-    """PWCCA from the product of orthonormal bases `[a, b]` and the features in terms of the first, `[a, width]`."""
+def weighted_correlation(product: Tensor, neurons: Tensor, n: int) -> Tensor:
+    """PWCCA from the product of orthonormal bases `[a, b]` and the features in terms of the first, `[a, width]`.
+
+    NaN where two or more correlations, but not all, are 1 because there are only n tokens.
+    """
     values, directions = _left_singular(product)
+    certain = sum(product.shape) - (n - 1)
+    if certain > 1 and bool((values < 1 - 1e-6).any()):
+        return values.new_tensor(torch.nan)
     weights = (directions.T @ neurons).abs().sum(dim=1)
     return (weights @ values.clamp(max=1)) / weights.sum()
 

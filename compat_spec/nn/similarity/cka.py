@@ -104,10 +104,16 @@ class BatchMean:
             )
         )
 
+    def copy(self) -> BatchMean:
+        other = BatchMean()
+        other._total = self._total
+        return other
+
     def hsics(self) -> Hsics:
         """Up to a factor that CKA does not depend on."""
         found = self._total
-        assert found is not None
+        if found is None:
+            raise ValueError("minibatch CKA needs a batch of at least 4 tokens")
         return Hsics(
             found.cross,
             _finite_only(found.own_x, found.trouble_x),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from compat_spec.nn.similarity.inputs import row_blocks
 from compat_spec.nn.similarity.layer import Layer
 
 _COLUMNS = 1024
@@ -26,12 +27,15 @@ def cross_products(
                 yield i, j, cross_product(x, y)
 
 
-def cross_product(x: Layer, y: Layer, columns: slice = slice(None), onwards: int = 0) -> Tensor:
-    """X'Y in float64, of these columns of X and of the columns of Y from `onwards` on."""
+def cross_product(
+    x: Layer, y: Layer, columns: slice = slice(None), onwards: int = 0, rows: slice | None = None
+) -> Tensor:
+    """X'Y in float64, of these columns of X and of the columns of Y from `onwards` on; over all rows, or some."""
+    some = rows or slice(0, x.n)
     total: Tensor | None = None
-    blocks = (x if x.width >= y.width else y).blocks(_BLOCK_ENTRIES)
-    for block in blocks:
-        product = (x.rows(block)[:, columns].T @ y.rows(block)[:, onwards:]).double()
+    for block in row_blocks(some.stop - some.start, max(1, _BLOCK_ENTRIES // max(x.width, y.width))):
+        which = slice(some.start + block.start, some.start + block.stop)
+        product = (x.rows(which)[:, columns].T @ y.rows(which)[:, onwards:]).double()
         total = product if total is None else total.add_(product)
     assert total is not None
     return total

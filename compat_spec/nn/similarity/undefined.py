@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from torch import Tensor
+
 STILL = "their features do not vary"
 NOT_FINITE = "they have values that are not finite"
 
@@ -27,6 +29,14 @@ def tell(measure: str, xs: Sequence[str], ys: Sequence[str]) -> None:
             if layers:
                 named.append(f"{'layer' if len(layers) == 1 else 'layers'} {', '.join(layers)} of {side}")
         message = f"{measure} is NaN for {' and '.join(named)}: {reason}"
+        warnings.warn(message, UndefinedSimilarityWarning, stacklevel=2)
+
+
+def tell_pairs(measure: str, pairs: Tensor, reason: str) -> None:
+    """Warn of the pairs of layers `[len(xs), len(ys)]` that have no such similarity, though their layers may."""
+    if places := pairs.nonzero().tolist():
+        named = ", ".join(f"({i}, {j})" for i, j in places[:8]) + (", …" if len(places) > 8 else "")
+        message = f"{measure} is NaN for the {'pair' if len(places) == 1 else 'pairs'} {named}: {reason}"
         warnings.warn(message, UndefinedSimilarityWarning, stacklevel=2)
 
 

@@ -52,7 +52,7 @@ def principal(x: Tensor, variance: float) -> Tensor:
     u, s, _ = torch.linalg.svd(centred(x), full_matrices=False)
     u, s = u[:, s > 1e-10 * s[0]], s[s > 1e-10 * s[0]]
     shares = (s**2).cumsum(0) / (s**2).sum()
-    return u[:, : int((shares < variance - 1e-12).sum()) + 1]
+    return u if variance == 1 else u[:, : int((shares < variance - 1e-12).sum()) + 1]
 
 
 def svcca(x: Tensor, y: Tensor, variance: float = 0.99) -> float:
@@ -275,6 +275,14 @@ def test_canonical_correlations_of_nearly_dependent_features_are_exact():
     x = x * torch.logspace(0, -8, 20, dtype=torch.float64)
     assert float(similarity("pwcca", [x], [y])) == pytest.approx(pwcca(x, y), abs=1e-7)
     assert float(similarity("svcca", [x], [y], variance=1.0)) == pytest.approx(svcca(x, y, 1.0), abs=1e-7)
+
+
+def test_pwcca_is_one_with_fewer_tokens_than_features_and_open_with_few():
+    x, y = related(30, [40], 1)[0], related(30, [35], 5)[0]
+    assert float(similarity("pwcca", [x], [y])) == pytest.approx(1)
+    with pytest.warns(UndefinedSimilarityWarning, match=r"pwcca is NaN for the pair \(0, 1\): .*more components"):
+        found = similarity("pwcca", [x[:, :20]], [y[:, :5], y[:, :15]])
+    assert found.isnan().tolist() == [[False, True]]
 
 
 X = torch.eye(5, 3)
