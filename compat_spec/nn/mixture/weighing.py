@@ -152,8 +152,8 @@ def _forward(
 class _WeightedSum(torch.autograd.Function):
     """`_forward`, with the gradients of `x` and of the weights where they are tensors.
 
-    Where `x` has no gradient, as in the first block, the experts' outputs are all that is kept: enough for the gradient of
-    the weights, smaller than what enters activations, and they spare a matrix product.
+    Where `x` has no gradient, as in the first block, the experts' outputs are kept instead of what enters activations:
+    enough for the gradient of the weights, smaller, and they spare a matrix product.
     """
 
     @staticmethod
