@@ -260,6 +260,7 @@ def main() -> None:
             cells += [f"{least / found['seconds']:.2f}", f"{found['peak'] / 1e6:.0f} MB"]
             cells += [f"{found['peak'] / first['peak']:.2f}", f"{found['loss']:.4f}"]
             table.add_row(*cells)
+            console.print(", ".join(cells), style="dim")
         table.add_row(precision, "floor", f"{least:.2f} s")
     console.print(table)
 

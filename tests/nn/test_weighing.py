@@ -70,6 +70,15 @@ def test_values_and_gradients_are_those_of_a_loop_over_tokens(model_type: str, r
     assert results[0][0].abs().max() > 0.1
 
 
+@pytest.mark.parametrize("rows", [None, SPARSE], ids=["all", "some"])
+def test_weights_have_their_gradients_where_the_input_has_none(rows: Sequence[Tensor] | None) -> None:
+    parts, x = mlps("gpt2"), draw(ROWS, 12)
+    weights, again = (draw(ROWS, 3, seed=1).requires_grad_() for _ in range(2))
+    Experts(parts, form_of("gpt2")).add_up(x, weights, rows).square().sum().backward()
+    by_hand(parts, x, again, rows).square().sum().backward()
+    torch.testing.assert_close(weights.grad, again.grad, atol=1e-11, rtol=1e-9)
+
+
 @pytest.mark.parametrize("model_type", ["gpt2", "llama"])
 def test_constant_weights_have_no_gradient_and_their_input_has(model_type: str) -> None:
     parts, weights = mlps(model_type), [0.3, -1.0, 2.0]
@@ -123,6 +132,8 @@ def test_only_what_enters_the_activations_is_kept() -> None:
     together = Experts(parts, form_of("gpt2"))
     x, weights = draw(ROWS, 12).requires_grad_(), draw(ROWS, 3, seed=1).requires_grad_()
     assert saved(lambda: together.add_up(x, weights)) == 8 * (ROWS * 3 * 48 + ROWS * 3)
+    # where the input has no gradient, as in the first block, outputs are enough
+    assert saved(lambda: together.add_up(x.detach(), weights)) == 8 * (ROWS * 3 * 12 + ROWS * 3)
     with torch.no_grad():
         assert saved(lambda: together.add_up(x, weights)) == 0
 

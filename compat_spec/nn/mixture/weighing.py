@@ -4,7 +4,7 @@
 it is given, with the experts' own weights where they lie: a matrix that holds those of all experts would be no faster
 (see benchmarks/routing.py) and would take their memory once more. Outputs of experts are added up as they come, and
 never all there at once. For the backward pass the inputs of activations are kept, and nothing else; activations are
-computed again, and no gradient of an expert's weights is.
+computed again, and no gradient of an expert's weights is ever computed.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _weighted_sum(
     if torch.is_grad_enabled() and wanted:
         output: Tensor = _WeightedSum.apply(x, weights, mlps, rows)  # type: ignore[no-untyped-call]
         return output
-    return _forward(x, mlps, weights, rows, keep=None)
+    return _forward(x, mlps, weights, rows)
 
 
 def _matrices(mlp: Mlp, dtype: torch.dtype) -> _Matrices:
@@ -132,22 +132,29 @@ def _forward(
     weights: Tensor | Sequence[float],
     rows: Sequence[Tensor] | None,
     *,
-    keep: list[Tensor] | None,
+    entered: list[Tensor] | None = None,
+    left: list[Tensor] | None = None,
 ) -> Tensor:
-    """The sum; what enters each expert is added to `keep`, piece by piece, if that is not None."""
+    """The sum. What enters each expert, or leaves it, is added to the lists that are given, piece by piece."""
     total = torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32))
     for expert, mlp in enumerate(mlps):
         for places in _places(x, rows, expert):
-            entered = mlp.enter(x[places])
-            output = _affine(mlp.inside(entered), *mlp.down)  # [piece, width]
+            inputs = mlp.enter(x[places])
+            output = _affine(mlp.inside(inputs), *mlp.down)  # [piece, width]
             _add_weighted(total, places, output, _weights_of(weights, expert, places))
-            if keep is not None:
-                keep += entered
+            if entered is not None:
+                entered += inputs
+            if left is not None:
+                left.append(output)
     return total.to(x.dtype)
 
 
 class _WeightedSum(torch.autograd.Function):
-    """`_forward`, with the gradients of `x` and of the weights where they are tensors."""
+    """`_forward`, with the gradients of `x` and of the weights where they are tensors.
+
+    Where `x` has no gradient, as in the first block, the experts' outputs are kept instead of what enters activations:
+    enough for the gradient of the weights, smaller, and they spare a matrix product.
+    """
 
     @staticmethod
     def forward(
@@ -157,36 +164,39 @@ class _WeightedSum(torch.autograd.Function):
         mlps: Sequence[_Matrices],
         rows: Sequence[Tensor] | None,
     ) -> Tensor:
-        entered: list[Tensor] = []
-        total = _forward(x, mlps, weights, rows, keep=entered)
+        kept: list[Tensor] = []
+        total = _forward(x, mlps, weights, rows, **{"entered" if ctx.needs_input_grad[0] else "left": kept})
         ctx.mlps, ctx.rows = mlps, rows
         ctx.constants = None if isinstance(weights, Tensor) else weights
-        ctx.save_for_backward(weights if ctx.constants is None else None, *entered)
+        ctx.save_for_backward(weights if ctx.constants is None else None, *kept)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        weights, *kept = ctx.saved_tensors
-        entered = iter(kept)
+        weights, *saved = ctx.saved_tensors
+        kept = iter(saved)
         exact = torch.promote_types(g.dtype, torch.float32)
         g_x = torch.zeros_like(g, dtype=exact) if ctx.needs_input_grad[0] else None
         g_weights = torch.zeros_like(weights) if ctx.needs_input_grad[1] else None
         for expert, mlp in enumerate(ctx.mlps):
             for places in _places(g, ctx.rows, expert):
-                entries = [next(entered) for _ in mlp.entries]
-                matrix, bias = mlp.down
                 g_output = g[places]  # of the expert's output, but for its weight [piece, width]
+                if g_x is None:
+                    assert g_weights is not None
+                    g_weights[places, expert] = (next(kept) * g_output).sum(-1, dtype=g_weights.dtype)
+                    continue
+                entered = [next(kept) for _ in mlp.entries]
+                matrix, bias = mlp.down
                 g_inside = torch.mm(g_output, matrix.T)  # [piece, inner]
                 if g_weights is not None:
-                    found = mlp.inside(entries).mul_(g_inside).sum(-1, dtype=exact)
+                    found = mlp.inside(entered).mul_(g_inside).sum(-1, dtype=exact)
                     if bias is not None:
                         found += g_output.to(exact) @ bias.to(exact)
                     g_weights[places, expert] = found.to(g_weights.dtype)
-                if g_x is not None:
-                    weight = _weights_of(weights if ctx.constants is None else ctx.constants, expert, places)
-                    for g_entry, (entry, _) in zip(mlp.inside_backward(g_inside, entries), mlp.entries, strict=True):
-                        _add_weighted(g_x, places, torch.mm(g_entry, entry.T), weight)
+                weight = _weights_of(weights if ctx.constants is None else ctx.constants, expert, places)
+                for g_entry, (entry, _) in zip(mlp.inside_backward(g_inside, entered), mlp.entries, strict=True):
+                    _add_weighted(g_x, places, torch.mm(g_entry, entry.T), weight)
         return None if g_x is None else g_x.to(g.dtype), g_weights, None, None
 
 
