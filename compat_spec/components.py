@@ -20,7 +20,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic.fields import FieldInfo
@@ -364,12 +364,25 @@ class ModuleMerge(Merge):
     routed: ClassVar[bool] = False
     """Whether its blocks have routers, which metrics with `applies_to = "routed"` read."""
 
+    sweeps: ClassVar[bool] = False
+    """Whether `build_together` can make one module of a sweep of this merge."""
+
+    @classmethod
+    def build_together(cls, merges: Sequence[Self], networks: Sequence[Network], trunk: Network | None) -> nn.Module:
+        """What `build` makes for several merges of the same networks, as one module that computes less.
+
+        For `input_ids [batch, seq]` its logits are `[len(merges) * batch, seq, vocabulary]`, those of the first merge
+        first. Called where `sweeps` is true, for merges that nothing is trained of.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def build(self, networks: Sequence[Network], trunk: Network | None) -> nn.Module:
         """A module `(input_ids [batch, seq]) -> object with .logits [batch, seq, vocabulary]`.
 
         The experts' parameters must come out frozen. Parameters that still require a gradient are what a `train:`
-        block trains and what is stored; random numbers are already seeded.
+        block trains and what is stored; random numbers are already seeded. A part of the module may have a method
+        `auxiliary_loss() -> Tensor | None`: what its last pass in training adds to the loss, as a mean over tokens.
 
         Args:
             networks: the network of each of `models`, in order. They are shared: never change them in place.
@@ -388,8 +401,12 @@ class Score:
     n: int | None = None
     """How many tokens or examples it is the mean of."""
     block: int | None = None
+    other_block: int | None = None
+    """The second block, of a number about two."""
     expert: int | None = None
     """Which expert of a routed block, in the order in which the merge names its models; `span` repeats the order."""
+    token_class: str | None = None
+    """Which tokens it is about, when it is not about all."""
     quantity: str | None = None
     """What the number is, when the metric reports several things; the metric's `quantity` otherwise."""
 

@@ -43,3 +43,13 @@ def test_what_reading_features_costs() -> None:
     printed = run("features.py", "--tiny", "--repeat", "1")
     assert "bare forward pass, with logits" in printed
     assert printed.count("features") == 4
+
+
+def test_what_training_routers_takes() -> None:
+    printed = run(
+        "routing.py", "--tiny", "--context", "16", "--experts", "2", "--steps", "1", "--precisions", "float32"
+    )
+    assert "2 blocks of width 64, 2 experts, 2 per token, 16 tokens per step" in printed
+    ways = [line.split("  ")[-1] for line in printed.splitlines()[2:5]]
+    assert len(set(ways)) == 1  # the loss, which is the same whichever way
+    assert printed.splitlines()[-1].split()[:2] == ["float32", "floor"]

@@ -59,8 +59,7 @@ def token_scores(
 ) -> TokenScores:
     """Score every scored token among about the first `tokens` of a split, each once.
 
-    `evaluation_windows` says what a token is predicted from; the first token of the split is not scored, as nothing
-    stands before it. Losses are computed in float32 from the logits, whatever the network's dtype.
+    Loss and correctness are computed in float32 from the logits, whatever the network's dtype.
 
     Args:
         network: on `device`.
@@ -71,13 +70,44 @@ def token_scores(
 
     Raises `CompatError` when there is nothing to score or `context` is more than the network accepts.
     """
+    (scores,) = token_scores_together(
+        network,
+        1,
+        encoded,
+        tokens=tokens,
+        context=context,
+        device=device,
+        progress=progress,
+        batch_tokens=batch_tokens,
+    )
+    return scores
+
+
+def token_scores_together(
+    network: Network,
+    count: int,
+    encoded: EncodedSplit,
+    *,
+    tokens: int | None,
+    context: int | None,
+    device: torch.device | str,
+    progress: Callable[[int, int], None] | None = None,
+    batch_tokens: int = 4096,
+) -> list[TokenScores]:
+    """`token_scores` of `count` networks that are one module, as `ModuleMerge.build_together` makes it.
+
+    Args:
+        network: gives the logits of all for `input_ids [batch, seq]`: `[count * batch, seq, vocabulary]`, those of the
+            first network first.
+        batch_tokens: about how many tokens all of them read at once.
+    """
     windows = evaluation_windows(encoded, tokens, context_length(network, context))
     windows = [window for window in windows if encoded.scored[window.start : window.stop].any()]
     if not windows:
         raise CompatError("the split has no token to score")
     end = windows[-1].stop
-    loss = torch.full((end,), torch.nan)
-    correct = torch.zeros(end, dtype=torch.bool)
+    loss = torch.full((count, end), torch.nan)
+    correct = torch.zeros(count, end, dtype=torch.bool)
     counted = torch.zeros(end, dtype=torch.bool)
     total = sum(window.length for window in windows)
     done = 0
@@ -89,17 +119,19 @@ def token_scores(
         keep = inside & encoded.scored[places]
         logits = network.logits(encoded.ids[places - 1].to(device, torch.int64))
         targets = encoded.ids[places[keep]].to(device, torch.int64)
-        kept = logits.flatten(0, 1) if keep.all() else logits[keep.to(device)]
-        loss[places[keep]], correct[places[keep]] = _score(kept, targets)
+        for own, of_one in enumerate(logits.view(count, -1, *logits.shape[1:])):
+            kept = of_one.flatten(0, 1) if keep.all() else of_one[keep.to(device)]
+            loss[own, places[keep]], correct[own, places[keep]] = _score(kept, targets)
         counted[places[keep]] = True
         done += sum(window.length for window in batch)
         if progress is not None:
             progress(done, total)
 
     with inference(network.module):
-        read_in_batches(windows, batch_tokens, read)
+        read_in_batches(windows, max(1, batch_tokens // count), read)
     examples = torch.searchsorted(encoded.offsets, counted.nonzero().flatten(), right=True) - 1
-    return TokenScores(loss[counted], correct[counted], examples.to(torch.int32))
+    sequence = examples.to(torch.int32)
+    return [TokenScores(loss[own, counted], correct[own, counted], sequence) for own in range(count)]
 
 
 @contextmanager

@@ -1,10 +1,10 @@
-"""Routers: which experts a token goes to. They give probabilities; `record_routing` watches them for reports."""
+"""Routers: which experts a token goes to. They give probabilities."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,31 +12,66 @@ from torch import Tensor, nn
 
 from compat_spec.errors import CompatError
 
+Site = Literal["mlp", "attention"]
+"""Which part of its block a router chooses experts of."""
+
 
 class Router(nn.Linear):
     """A linear router without bias: `softmax(W x)` over all experts, `[..., width] -> [..., experts]`.
 
     The weights are float32 and so is the softmax, whatever the activations are, under autocast too. They start Kaiming
     uniform (He et al., 2015, arXiv:1502.01852, with a=0): within ±sqrt(6 / width).
+
+    Args:
+        noise: add to each score, in training, a normal random number times `softplus(V x)`, where V is trained and
+            starts at zero (noisy gating: Shazeer et al., 2017, arXiv:1701.06538, eq. 4).
+        balance: the weight of the loss that asks for equal loads; see `imbalance`.
     """
 
-    def __init__(self, width: int, experts: int) -> None:
+    site: Site = "mlp"
+
+    def __init__(self, width: int, experts: int, *, noise: bool = False, balance: float = 0.0) -> None:
         super().__init__(width, experts, bias=False, dtype=torch.float32)
+        self.noise = nn.Parameter(torch.zeros_like(self.weight)) if noise else None
+        self.balance = balance
+        self._auxiliary: Tensor | None = None
 
     def reset_parameters(self) -> None:
         nn.init.kaiming_uniform_(self.weight, a=0)
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return F.linear(x.to(self.weight.dtype), self.weight).softmax(-1)
+            x = x.to(self.weight.dtype)
+            scores = F.linear(x, self.weight)
+            if self.noise is not None and self.training:
+                scores = scores + torch.randn_like(scores) * F.softplus(F.linear(x, self.noise))
+            probabilities = scores.softmax(-1)
+        if self.balance and self.training and torch.is_grad_enabled():
+            self._auxiliary = self.balance * imbalance(probabilities)
+        return probabilities
+
+    def auxiliary_loss(self) -> Tensor | None:
+        """What the last pass in training adds to the loss; it is given once."""
+        loss, self._auxiliary = self._auxiliary, None
+        return loss
+
+
+def imbalance(probabilities: Tensor) -> Tensor:
+    """`E * sum_e f_e P_e` of probabilities `[..., E]`: 1 for equal loads, E where one expert has it all.
+
+    f is the share of tokens whose most probable expert is e, and P the mean probability of e; the gradient goes through
+    P. Fedus et al., "Switch Transformers", 2021, arXiv:2101.03961, eq. 4 to 6.
+    """
+    rows = probabilities.flatten(0, -2)
+    experts = rows.shape[-1]
+    first = torch.zeros_like(rows).scatter_(-1, rows.detach().argmax(-1, keepdim=True), 1.0)
+    return experts * (first.mean(0) * rows.mean(0)).sum()
 
 
 class SharedRouter(Router):
     """The first block's router, whose choice the `Follower` of every other block repeats in the same forward pass."""
 
-    def __init__(self, width: int, experts: int) -> None:
-        super().__init__(width, experts)
-        self._choice: Tensor | None = None
+    _choice: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         self._choice = super().forward(x)
@@ -55,6 +90,8 @@ class SharedRouter(Router):
 class Follower(nn.Module):
     """Stands for the router of a block that repeats the choice of the first: `[..., width] -> [..., experts]`."""
 
+    site: Site = "mlp"
+
     def __init__(self, first: SharedRouter, *, last: bool) -> None:
         super().__init__()
         self.first = first
@@ -65,83 +102,93 @@ class Follower(nn.Module):
         return self.first.choice(last=self._last)
 
 
-def routers(kind: str, width: int, experts: int, blocks: int) -> list[nn.Module]:
-    """A router for each block; `kind` is `per_block`, or `shared` for one whose first choice serves all blocks."""
-    if kind == "per_block" or blocks == 1:
-        return [Router(width, experts) for _ in range(blocks)]
-    first = SharedRouter(width, experts)
-    return [first, *(Follower(first, last=block == blocks - 1) for block in range(1, blocks))]
+class PreviousRouter(Router):
+    """A router of what the router of the block before was given; the first block's reads its own input.
+
+    Which experts a block needs is known one block early, so that they can be fetched in time (Hwang et al., "Pre-gated
+    MoE", 2023, arXiv:2308.12066).
+    """
+
+    before: Handover | None = None
+    after: Handover | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        given = x if self.before is None else self.before.take()
+        if self.after is not None:
+            self.after.kept = x
+        return super().forward(given)
 
 
-def keep_top(probabilities: Tensor, k: int) -> Tensor:
-    """The `k` largest of each row `[..., experts]`, not normalised again; the others become zero."""
-    values, places = probabilities.topk(k, dim=-1)
-    return torch.zeros_like(probabilities).scatter(-1, places, values)
+class Handover:
+    """Keeps a tensor from one block to the next, within a forward pass."""
+
+    kept: Tensor | None = None
+
+    def take(self) -> Tensor:
+        if self.kept is None:
+            raise RuntimeError("a block whose router reads the input of the block before ran before that block")
+        kept, self.kept = self.kept, None
+        return kept
 
 
-class RoutingRecord:
-    """Sums over the tokens that routers saw, in float64 on the CPU."""
+class SequenceRouter(Router):
+    """One choice for a text: it reads the mean over the tokens so far, `[batch, seq, width]`.
 
-    def __init__(self, blocks: int, experts: int) -> None:
-        self.tokens = 0
-        self._probability = torch.zeros(blocks, experts, dtype=torch.float64)
-        self._entropy = torch.zeros(blocks, dtype=torch.float64)
+    Routing by task, as in Kudugunta et al., 2021, arXiv:2110.03742, where the mean is over the whole text. A language
+    model must not see what it has to predict: token t is routed by the mean over the first t tokens of its text. What
+    stands to the left of a text as padding would count.
+    """
 
-    @property
-    def probability(self) -> Tensor:
-        """The mean probability of each expert, before any but the top ones are dropped `[blocks, experts]`."""
-        return self._probability / self.tokens
-
-    @property
-    def entropy(self) -> Tensor:
-        """The mean entropy of a token's probabilities, in nats `[blocks]`."""
-        return self._entropy / self.tokens
-
-    def see(self, block: int, probabilities: Tensor) -> None:
-        """Add what the router of a block said of some tokens `[tokens, experts]`."""
-        exact = probabilities.detach().cpu().double()
-        self._probability[block] += exact.sum(0)
-        self._entropy[block] -= torch.xlogy(exact, exact).sum()
-        self.tokens += len(exact) if block == 0 else 0
-
-    def add(self, other: RoutingRecord) -> RoutingRecord:
-        """This record, with what another one saw of the same routers."""
-        self.tokens += other.tokens
-        self._probability += other._probability
-        self._entropy += other._entropy
-        return self
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() != 3:
+            raise ValueError(f"a router of sequences reads [batch, seq, width], and was given {list(x.shape)}")
+        exact = x.to(self.weight.dtype)
+        count = torch.arange(1, x.shape[1] + 1, device=x.device, dtype=exact.dtype)
+        return super().forward(exact.cumsum(1) / count[:, None])
 
 
-@contextmanager
-def record_routing(module: nn.Module, counted: Tensor | None = None) -> Iterator[RoutingRecord]:
-    """Record what the routers of a routed model say while the context is open.
+RouterKind = Literal["per_block", "shared", "previous", "sequence"]
+
+
+def routers(
+    kind: RouterKind,
+    width: int,
+    experts: int,
+    blocks: int,
+    *,
+    site: Site = "mlp",
+    noise: bool = False,
+    balance: float = 0.0,
+) -> list[Router | Follower]:
+    """A router for each block.
 
     Args:
-        counted: the places of a flattened batch `[batch * seq]` that count, int64 on the model's device; None is all.
-
-    Raises `CompatError` when the module has no routers.
+        kind: one `per_block`; one that is `shared`, whose choice at the first block serves all; `previous`, one per
+            block that reads what the block before it read; `sequence`, one per block that chooses for texts.
+        noise: see `Router`.
+        balance: see `Router`.
     """
-    found = routers_of(module)
-    record = RoutingRecord(len(found), found[0].out_features)
-
-    def watch(block: int) -> Callable[[nn.Module, Any, Tensor], None]:
-        def hook(_: nn.Module, __: Any, output: Tensor) -> None:
-            probabilities = output.reshape(-1, output.shape[-1])
-            record.see(block, probabilities if counted is None else probabilities[counted])
-
-        return hook
-
-    handles = [router.register_forward_hook(watch(block)) for block, router in enumerate(found)]
-    try:
-        yield record
-    finally:
-        for handle in handles:
-            handle.remove()
+    make = {"per_block": Router, "shared": Router, "previous": PreviousRouter, "sequence": SequenceRouter}[kind]
+    found: list[Router | Follower]
+    if kind == "shared" and blocks > 1:
+        first = SharedRouter(width, experts, noise=noise, balance=balance)
+        found = [first, *(Follower(first, last=block == blocks - 1) for block in range(1, blocks))]
+    else:
+        found = [make(width, experts, noise=noise, balance=balance) for _ in range(blocks)]
+    for one, following in pairwise(found):
+        if isinstance(one, PreviousRouter) and isinstance(following, PreviousRouter):
+            one.after = following.before = Handover()
+    for one in found:
+        one.site = site
+    return found
 
 
 def routers_of(module: nn.Module) -> Sequence[Router | Follower]:
-    """What gives each block's probabilities, in the order of the blocks. Raises `CompatError` when there are none."""
+    """What gives each block's probabilities, in the order of the blocks. Raises `CompatError` when there are none.
+
+    Where both MLPs and attentions are routed, those of the MLPs.
+    """
     found = [part for part in module.modules() if isinstance(part, Router | Follower)]
     if not found:
         raise CompatError(f"this {type(module).__name__} has no routers")
-    return found
+    return [router for router in found if router.site == "mlp"] or found

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from compat_spec.errors import CompatError
 from compat_spec.nn.batches import IGNORED, Batches, derived_seed
 from compat_spec.nn.data import EncodedSplit
+from compat_spec.nn.head import logits_at
 from compat_spec.nn.network import Network
 from compat_spec.nn.optimizers import Optimizers, Schedule, block_matrices, clip_gradients
 from compat_spec.nn.windows import context_length
@@ -73,6 +74,9 @@ class Recipe:
 
 def train(network: Network, data: Mapping[str, EncodedSplit], recipe: Recipe, session: TrainingSession) -> None:
     """Train a network in place, and leave it frozen and in evaluation mode.
+
+    What parts of the module ask for by a method `auxiliary_loss()` is added to the loss. The loss that is recorded is
+    the cross-entropy without it; it is recorded beside it. Batches have no padding: it is over all tokens read.
 
     On a CPU, a training that was interrupted and goes on from its checkpoint ends with the same bits as one that was
     not. What is not selected by `recipe.update` does not change by a bit.
@@ -178,6 +182,7 @@ class _Training:
             momentum=recipe.momentum,
         )
         self.losses: list[float] = []
+        self.auxiliary: list[float] = []
         self.seconds = 0.0
         self.steps_here = 0
 
@@ -202,26 +207,32 @@ class _Training:
         self.session.record(
             steps=self.done, tokens_per_second=round(self._tokens_per_second()), loss=_curve(self.losses)
         )
+        if any(self.auxiliary):
+            self.session.record(auxiliary_loss=_curve(self.auxiliary))
 
     def _step(self, step: int) -> float:
-        """Move the parameters once; returns the mean loss per scored token of the step's batch."""
+        """Move the parameters once; returns the mean cross-entropy per scored token of the step's batch."""
         torch.manual_seed(derived_seed(self.session.seed, f"dropout {step}"))
         inputs, targets = self.batches.draw(step)
         scored = (targets != IGNORED).sum().item()
         size = self.recipe.batch_size
-        loss = torch.zeros((), device=self.device)
+        loss, added = torch.zeros(2, device=self.device).unbind()
         try:
             for part, part_targets in zip(torch.split(inputs, size), torch.split(targets, size), strict=True):
-                part_loss = self._loss(part.to(self.device), part_targets.to(self.device)) / scored
-                part_loss.backward()  # type: ignore[no-untyped-call]
+                part_loss = self._loss(part, part_targets) / scored
+                auxiliary = auxiliary_loss(self.network.module)
+                whole = part_loss if auxiliary is None else part_loss + auxiliary * (len(part) / len(inputs))
+                whole.backward()  # type: ignore[no-untyped-call]
                 loss += part_loss.detach()
+                if auxiliary is not None:
+                    added += auxiliary.detach() * (len(part) / len(inputs))
         except torch.OutOfMemoryError as error:
             raise CompatError(
                 f"{self.device} is out of memory, training on {size} windows of {self.context} tokens at once: halve "
                 "batch_size and double accumulate (the result is the same), or train with precision: bfloat16"
             ) from error
         factor = self.schedule.factor(step)
-        value = loss.item()
+        value, auxiliary_value = float(loss), float(added)
         if not math.isfinite(value):
             raise CompatError(
                 f"the loss became {value} in step {step + 1}, at {factor:.3g} times the learning rate: try a lower lr"
@@ -233,13 +244,15 @@ class _Training:
         if self.recipe.clip is not None:
             clip_gradients(list(self.trained.values()), self.recipe.clip)
         self.optimizers.step(factor)
+        self.auxiliary.append(auxiliary_value)
         return value
 
     def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """The summed cross-entropy of the scored targets, from float32 logits."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-            logits = self.network.logits(inputs)
-        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+            logits = logits_at(self.network, inputs.to(self.device), (targets != IGNORED).flatten())
+        wanted = targets[targets != IGNORED].to(self.device)
+        return F.cross_entropy(logits.float(), wanted, reduction="sum")
 
     def _keep(self) -> None:
         if self.done not in self.recipe.save_at:
@@ -255,7 +268,8 @@ class _Training:
     def _state(self) -> dict[str, Tensor]:
         parameters: dict[str, Tensor] = {_PARAMETER + name: parameter for name, parameter in self.trained.items()}
         losses = torch.tensor(self.losses, dtype=torch.float64)
-        return parameters | self.optimizers.state() | {"losses": losses}
+        auxiliary = torch.tensor(self.auxiliary, dtype=torch.float64)
+        return parameters | self.optimizers.state() | {"losses": losses, "auxiliary": auxiliary}
 
     def _restore(self) -> None:
         state = self.session.restore()
@@ -266,11 +280,20 @@ class _Training:
                 parameter.copy_(state[_PARAMETER + name])
         self.optimizers.restore(state)
         self.losses = state["losses"].tolist()
+        self.auxiliary = state["auxiliary"].tolist() if "auxiliary" in state else [0.0] * self.done
 
     def _tokens_per_second(self) -> float:
         """Of the steps that were done here, since the training was begun or taken up again."""
         tokens = self.steps_here * self.batches.rows * self.context
         return tokens / self.seconds if self.seconds else 0.0
+
+
+def auxiliary_loss(module: nn.Module) -> Tensor | None:
+    """What the parts of a module ask to be added to the loss of its last pass, by their `auxiliary_loss()`, if any."""
+    parts: Iterator[Any] = module.modules()
+    asked = [part.auxiliary_loss() for part in parts if hasattr(part, "auxiliary_loss")]
+    found = [loss for loss in asked if loss is not None]
+    return torch.stack(found).sum() if found else None
 
 
 def _curve(losses: Sequence[float]) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from compat_spec.components import Component, TaskName, TensorMerge, names_in
+from compat_spec.components import Component, ModuleMerge, TaskName, TensorMerge, names_in
 from compat_spec.plan.fingerprint import component_content, fingerprint
 from compat_spec.plan.points import Assignment, Points, Reference, references_of, select
 from compat_spec.plan.steps import ComponentCall, Step, StepKind
@@ -188,6 +188,7 @@ class Artifacts:
             component=ComponentCall.of(variant.use, variant.merge),
             trainer=trainer,
             seed=own_seed,
+            settings={"sweeps": trainer is None and isinstance(variant.merge, ModuleMerge) and variant.merge.sweeps},
             tokens=variant.trainer.tokens() if variant.trainer else None,
         )
 

@@ -49,6 +49,7 @@ class Step:
             `tokens:NAME`.
         component: what computes it; None for steps of the engine's own (encoding).
         trainer: what trains the routers of a merge.
+        settings: what else it has to know. What changes the result is in `content`, too.
         tokens: how many tokens it trains on, when that is known.
         content: what the fingerprint is the hash of, kept with the artifact so that a later change can be explained.
     """

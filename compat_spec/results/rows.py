@@ -102,7 +102,9 @@ class ScoreRow:
     n: int | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     block: int | None = None
+    other_block: int | None = None
     expert: int | None = None
+    token_class: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +124,7 @@ class SimilarityRow:
     layer_b: int
     seed: int
     value: float
+    se: float | None = None
     n: int | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
 

@@ -117,7 +117,9 @@ class ScoreRecord(Base):
     seed: Mapped[int] = mapped_column(BigInteger)
     parameters: Mapped[dict[str, Any]]
     block: Mapped[int | None]
+    other_block: Mapped[int | None]
     expert: Mapped[int | None]
+    token_class: Mapped[str | None]
     value: Mapped[float | None]
     n: Mapped[int | None]
 
@@ -144,4 +146,5 @@ class SimilarityRecord(Base):
     seed: Mapped[int] = mapped_column(BigInteger)
     parameters: Mapped[dict[str, Any]]
     value: Mapped[float | None]
+    se: Mapped[float | None]
     n: Mapped[int | None]

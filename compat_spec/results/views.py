@@ -23,8 +23,9 @@ QUANTITIES = ("loss", "accuracy", "answers", "perplexity")
 FIXED_COLUMNS = frozenset((
     "a", "accuracy", "accuracy_se", "answers", "answers_se", "b", "best_loss", "block", "critical_step",
     "experiment", "expert", "fingerprint", "last_loss", "last_step", "layer_a", "layer_b", "loss", "loss_se",
-    "measure", "merge", "metric", "n", "perplexity", "perplexity_se", "quantity", "rank", "regression", "role",
-    "run", "run_id", "seed", "seeds", "split", "status", "step", "step_a", "step_b", "task", "value",
+    "measure", "merge", "metric", "n", "other_block", "perplexity", "perplexity_se", "quantity", "rank", "regression",
+    "role", "run", "run_id", "se", "seed", "seeds", "split", "status", "step", "step_a", "step_b", "task",
+    "token_class", "value",
 ))
 # fmt: on
 
@@ -49,7 +50,7 @@ FROM scores s JOIN runs r ON r.run_id = s.run_id LEFT JOIN models m ON m.model_i
 SIMILARITIES = """
 SELECT r.experiment, r.id AS run, {status}s.metric, s.measure, {what}t.name AS task, a.name AS a, b.name AS b,
     CASE WHEN s.step_a = s.step_b THEN s.step_a END AS step, s.step_a, s.step_b, s.layer_a, s.layer_b,
-    s.seed, {parameters}s.value, s.n{fingerprint}
+    s.seed, {parameters}s.value, s.se, s.n{fingerprint}
 FROM similarities s JOIN runs r ON r.run_id = s.run_id LEFT JOIN models a ON a.model_id = s.model_a_id
     LEFT JOIN models b ON b.model_id = s.model_b_id LEFT JOIN tasks t ON t.task_id = s.task_id
     {steps}
@@ -148,7 +149,8 @@ def definitions(parameters: Iterable[str], types: Mapping[str, str] | None) -> d
     }
     plain = {"status": "", "fingerprint": "", "steps": "", "parameters": columns}
     scores = SCORES.format(what="", **plain) + f"WHERE {CURRENT}"
-    routed = SCORES.format(what="s.quantity, s.block, s.expert, ", **plain) + f"WHERE {CURRENT} AND s.block IS NOT NULL"
+    of_blocks = "s.quantity, s.block, s.other_block, s.expert, s.token_class, "
+    routed = SCORES.format(what=of_blocks, **plain) + f"WHERE {CURRENT} AND s.block IS NOT NULL"
     pivots = ", ".join(
         f"max(CASE WHEN quantity = '{quantity}' THEN {inner} END) AS {outer}"
         for quantity in QUANTITIES
@@ -156,9 +158,10 @@ def definitions(parameters: Iterable[str], types: Mapping[str, str] | None) -> d
     )
     return {
         "latest_runs": LATEST_RUNS,
-        "all_scores": SCORES.format(what="s.quantity, s.block, s.expert, ", **every),
+        "all_scores": SCORES.format(what=of_blocks, **every),
         "all_similarities": SIMILARITIES.format(what="s.quantity, ", **every),
         **{quantity: f"{scores} AND s.quantity = '{quantity}' AND s.block IS NULL" for quantity in QUANTITIES},
+        "similarity": SIMILARITIES.format(what="s.quantity, ", **plain) + f"WHERE {CURRENT}",
         "cka": SIMILARITIES.format(what="", **plain) + f"WHERE {CURRENT} AND s.quantity = 'cka'",
         "routing": routed,
         "leaderboard": LEADERBOARD.format(

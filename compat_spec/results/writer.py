@@ -167,6 +167,7 @@ class RunWriter:
             "task_id": _find(self._tasks, row.task, "task"),
             "parameters": dict(sorted(row.parameters.items())),  # equal points are equal text, and group as one
             "value": _number(row.value),
+            "se": None if row.se is None else _number(row.se),
         }
 
 

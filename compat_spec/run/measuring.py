@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +11,14 @@ from typing import Any
 
 from compat_spec.components import Example, ModelMetric, Task
 from compat_spec.nn.data import EncodedSplit
-from compat_spec.nn.evaluation import TokenScores, token_scores
+from compat_spec.nn.evaluation import TokenScores, token_scores_together
 from compat_spec.nn.network import Network
 from compat_spec.plan import ComponentCall, Step
 from compat_spec.run.calls import component_of
 from compat_spec.run.examples import read_examples, read_tokens
 from compat_spec.run.measured import SCORES
 from compat_spec.run.workspace import Workspace
+from compat_spec.store import ArtifactRef
 
 
 class StepEvaluation:
@@ -43,18 +44,29 @@ class StepEvaluation:
         return read_tokens(self._workspace.store.path(self._step.inputs["tokens"]), split)
 
     def token_scores(self, split: str, tokens: int | None, context: int | None) -> TokenScores:
-        inputs = self._step.inputs
-        return self._workspace.token_scores.get(
-            (inputs["network"], inputs["tokens"], split, tokens, context, self.device),
-            lambda: token_scores(
-                self.network,
+        own = self._step.inputs["network"]
+        together: Mapping[str, Any] = dict(self._step.settings.get("together", {own.fingerprint: None}))
+
+        def make() -> list[TokenScores]:
+            networks = self._workspace.networks
+            return token_scores_together(
+                self.network
+                if len(together) == 1
+                else networks.compose_together(own, list(together.values()), self.device),
+                len(together),
                 self.encoded(split),
                 tokens=tokens,
                 context=context,
                 device=self.device,
                 progress=self.progress,
-            ),
-        )
+            )
+
+        keys = [
+            (ArtifactRef(network), self._step.inputs["tokens"], split, tokens, context, self.device)
+            for network in together
+        ]
+        mine = keys[list(together).index(own.fingerprint)]
+        return self._workspace.token_scores.get_among(keys, mine, make)
 
     def progress(self, done: int, total: int, note: str = "") -> None:
         self._workspace.link.tell(self._step.fingerprint, done, total, note)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +58,7 @@ class Networks:
         return load_network(folder, device)
 
     def _compose_again(self, folder: Path, device: str) -> Network:
-        description = json.loads((folder / COMPOSED).read_text("utf-8"))
-        call = ComponentCall(**description["component"])
-        inputs = {role: ArtifactRef(**ref) for role, ref in description["inputs"].items()}
+        call, inputs = _composition(folder)
         network = self.compose(component_of(call, ModuleMerge), inputs, device)
         trained = load_file(folder / TRAINED, device=device) if (folder / TRAINED).exists() else {}
         parameters = dict(network.module.named_parameters())
@@ -71,10 +71,24 @@ class Networks:
 
     def compose(self, merge: ModuleMerge, inputs: dict[str, ArtifactRef], device: str) -> Network:
         """Build the module of a merge from its inputs by role: `expert:0` …, and `model:NAME` of a trunk."""
+        experts, trunk = self._parts(merge, inputs, device)
+        return Network(merge.build(experts, trunk).to(device).eval(), experts[0].tokenizer)
+
+    def compose_together(self, ref: ArtifactRef, params: Sequence[Mapping[str, Any]], device: str) -> Network:
+        """Build one module of several merges: that of a stored composed module, with these parameters instead."""
+        call, inputs = _composition(self._store.path(ref))
+        merges = [component_of(replace(call, params=own), ModuleMerge) for own in params]
+        experts, trunk = self._parts(merges[0], inputs, device)
+        module = type(merges[0]).build_together(merges, experts, trunk)
+        return Network(module.to(device).eval(), experts[0].tokenizer)
+
+    def _parts(
+        self, merge: ModuleMerge, inputs: Mapping[str, ArtifactRef], device: str
+    ) -> tuple[list[Network], Network | None]:
+        """The experts of a merge and its trunk, if it has one."""
         experts = [self.open(ref, device) for ref in experts_of(inputs)]
         trunk = inputs.get(f"model:{getattr(merge, 'trunk', None)}")
-        module = merge.build(experts, self.open(trunk, device) if trunk is not None else None)
-        return Network(module.to(device).eval(), experts[0].tokenizer)
+        return experts, None if trunk is None else self.open(trunk, device)
 
     def _forget(self, device: str) -> None:
         """Close the networks that were not used for longest, while they take more memory than their share."""
@@ -83,7 +97,14 @@ class Networks:
             self._open.popitem(last=False)
 
 
-def experts_of(inputs: dict[str, ArtifactRef]) -> list[ArtifactRef]:
+def _composition(folder: Path) -> tuple[ComponentCall, dict[str, ArtifactRef]]:
+    """Which merge a stored composed module is of, and its inputs by role."""
+    description = json.loads((folder / COMPOSED).read_text("utf-8"))
+    inputs = {role: ArtifactRef(**ref) for role, ref in description["inputs"].items()}
+    return ComponentCall(**description["component"]), inputs
+
+
+def experts_of(inputs: Mapping[str, ArtifactRef]) -> list[ArtifactRef]:
     """The experts among a merge's inputs, in the order of its `models`."""
     count = sum(role.startswith("expert:") for role in inputs)
     return [inputs[f"expert:{index}"] for index in range(count)]

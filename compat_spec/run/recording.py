@@ -86,7 +86,9 @@ class Recorder:
                     n=score.n,
                     parameters=measurement.parameters,
                     block=score.block,
+                    other_block=score.other_block,
                     expert=score.expert,
+                    token_class=score.token_class,
                 )
 
     def _similarities(self, step: Step) -> Iterator[SimilarityRow]:
@@ -108,6 +110,7 @@ class Recorder:
                     layer_b=pair["layer_b"],
                     seed=measurement.seed,
                     value=pair["value"],
+                    se=pair.get("se"),
                     n=similarity["n"],
                     parameters=measurement.parameters,
                 )

@@ -111,7 +111,7 @@ class Scheduler:
                 self._finish(graph, Outcome(step, "reused"))
             else:
                 self._listener(StepStarted(step))
-                job = Job(fingerprint, step.label, step.to_data(), frozenset(step.needs()))
+                job = Job(fingerprint, step.label, step.to_data(), frozenset(step.needs() | _companions(step)))
                 self._running[self._executor.submit(job)] = (step, lock)
         for fingerprint in reversed(later + held):
             graph.push(fingerprint)
@@ -120,13 +120,16 @@ class Scheduler:
             self._listener(Waiting(self._plan.steps[held[-1]]))
 
     def _is_visited(self, fingerprint: str) -> bool:
-        """Whether a process is just measuring the same network on the same tokens.
+        """Whether a process is just measuring the same network on the same tokens, or a sweep that it belongs to.
 
         It will have both in memory, with the scores of each token; so other steps come first while there are some.
         """
         step = self._plan.steps[fingerprint]
-        return step.kind is StepKind.MEASURE and any(
-            other.kind is StepKind.MEASURE and other.needs() == step.needs() for other, _ in self._running.values()
+        if step.kind is not StepKind.MEASURE:
+            return False
+        measuring = [other for other, _ in self._running.values() if other.kind is StepKind.MEASURE]
+        return any(
+            other.needs() == step.needs() or _companions(other) == _companions(step) != set() for other in measuring
         )
 
     def _wait(self, graph: Graph) -> None:
@@ -188,6 +191,11 @@ class Scheduler:
                 if below.fingerprint not in self._given_up:
                     self._given_up.add(below.fingerprint)
                     self._ended(Outcome(below, "skipped", error=f"needs {step.label}"))
+
+
+def _companions(step: Step) -> set[str]:
+    """The networks that a measurement reads at once, when its own is one of a sweep."""
+    return {network for network, _ in step.settings.get("together", ())}
 
 
 def _outcome(step: Step, future: Future[JobReport]) -> Outcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 from torch import Tensor
@@ -27,13 +27,18 @@ class Recent(Generic[K, V]):
         self._values: OrderedDict[K, V] = OrderedDict()
 
     def get(self, key: K, make: Callable[[], V]) -> V:
+        return self.get_among([key], key, lambda: [make()])
+
+    def get_among(self, keys: Sequence[K], key: K, make: Callable[[], Sequence[V]]) -> V:
+        """The result of one call, where one function makes the results of several."""
         if key in self._values:
             self._values.move_to_end(key)
-        else:
-            self._values[key] = make()
-            if len(self._values) > self._size:
-                self._values.popitem(last=False)
-        return self._values[key]
+            return self._values[key]
+        made = dict(zip(keys, make(), strict=True))
+        self._values |= made
+        while len(self._values) > max(self._size, len(made)):
+            self._values.popitem(last=False)
+        return made[key]
 
 
 class Workspace:

@@ -11,8 +11,8 @@ from compat_spec.spec.sweeps import Sweep
 
 _TAKEN = """
 a accuracy accuracy_se answers answers_se b best_loss block critical_step experiment expert fingerprint last_loss
-last_step layer_a layer_b loss loss_se measure merge metric n perplexity perplexity_se quantity rank regression role
-run run_id seed seeds split status step step_a step_b task value
+last_step layer_a layer_b loss loss_se measure merge metric n other_block perplexity perplexity_se quantity rank
+regression role run run_id se seed seeds split status step step_a step_b task token_class value
 """
 
 _SQL = """

@@ -15,7 +15,7 @@ from compat_spec.nn.anatomy import LAYOUTS
 from compat_spec.nn.generation import greedy_answers
 from compat_spec.nn.mixture import interpolate, route
 from compat_spec.nn.network import Network, seeded
-from compat_spec.nn.routers import record_routing
+from compat_spec.nn.routing_record import record_routing
 from tests.builders import tiny_network
 
 WIDTH = 12

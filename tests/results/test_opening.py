@@ -42,7 +42,13 @@ def made_by_newer(path: Path) -> None:
 
 def without_a_column(path: Path) -> None:
     open_results(path, create=True)
-    execute(path, "DROP VIEW cka", "DROP VIEW all_similarities", "ALTER TABLE similarities DROP COLUMN layer_b")
+    execute(
+        path,
+        "DROP VIEW cka",
+        "DROP VIEW similarity",
+        "DROP VIEW all_similarities",
+        "ALTER TABLE similarities DROP COLUMN layer_b",
+    )
 
 
 def without_a_table(path: Path) -> None:

@@ -21,7 +21,10 @@ def test_everything_that_is_measured_is_a_row(once: Workplace) -> None:
         (0.75, 6),
     ]
     assert once.rows("SELECT step, count(*) FROM cka GROUP BY step") == [(3, 4), (6, 4)]
-    assert once.rows("SELECT quantity, count(*) FROM routing GROUP BY 1 ORDER BY 1") == [("entropy", 2), ("load", 4)]
+    of_all = "SELECT quantity, count(*) FROM routing WHERE token_class IS NULL GROUP BY 1 ORDER BY 1"
+    assert once.rows(of_all) == [("agreement", 1), ("choice", 4), ("entropy", 2), ("load", 4)]
+    of_classes = "SELECT DISTINCT token_class FROM routing WHERE quantity = 'class_load' ORDER BY 1"
+    assert {"answer", "digits", "letters", "prompt"} <= {name for (name,) in once.rows(of_classes)}
     assert once.rows("SELECT sum(value) FROM routing WHERE quantity = 'load' GROUP BY block")[0][0] == pytest.approx(1)
 
 

@@ -90,3 +90,11 @@ def test_many_measurements_of_one_network_are_spread_when_there_is_nothing_else(
         + "".join(f"  m{i}: {{use: cross_entropy, on: program, of: base, tokens: {64 + i}}}\n" for i in range(count))
     )
     assert len(list(pairs(place))) == count - 1
+
+
+def test_no_two_processes_read_one_sweep_while_there_is_something_else(place: Workplace) -> None:
+    found = list(pairs(place, "merges.blend.alpha={sweep: {from: 0, to: 1, num: 12}}"))
+    sweeps = [[str(job.payload["settings"].get("together", job.fingerprint)) for job in pair] for pair in found]
+    assert len({sweep for pair in sweeps for sweep in pair}) > 8
+    together = [number for number, (one, other) in enumerate(sweeps) if one == other]
+    assert together == list(range(len(sweeps) - len(together), len(sweeps))), "only when nothing else is left"

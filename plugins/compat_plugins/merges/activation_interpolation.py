@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, FiniteFloat, model_validator
 
@@ -24,6 +24,7 @@ class ActivationInterpolation(ModuleMerge):
     """
 
     training: ClassVar[Literal["needed", "possible", "none"]] = "none"
+    sweeps: ClassVar[bool] = True
 
     alpha: _Share | tuple[_Share, ...] | None = Field(
         default=None,
@@ -62,6 +63,12 @@ class ActivationInterpolation(ModuleMerge):
         from compat_spec.nn.mixture import interpolate
 
         return interpolate(networks, self._weights(), trunk)
+
+    @classmethod
+    def build_together(cls, merges: Sequence[Self], networks: Sequence[Network], trunk: Network | None) -> nn.Module:
+        from compat_spec.nn.interpolation_sweep import interpolate_together
+
+        return interpolate_together(networks, [merge._weights() for merge in merges], trunk)
 
     def _weights(self) -> Sequence[float | Sequence[float]]:
         if self.weight is not None:

@@ -1,0 +1,107 @@
+"""Measures that look at nearest neighbours only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from compat_spec.nn.similarity.inputs import product_dtype, same_layers
+from compat_spec.nn.similarity.layer import keep_if_small, layers_of
+from compat_spec.nn.similarity.neighbours import Neighbours, nearest_neighbours
+from compat_spec.nn.similarity.undefined import tell
+
+
+def mutual_knn(xs: Sequence[Tensor], ys: Sequence[Tensor], *, k: int = 10) -> Tensor:
+    """The share of a token's k nearest neighbours in one network that are so in the other, in the mean over tokens.
+
+    Huh, Cheung, Wang, Isola, "The Platonic Representation Hypothesis", 2024, arXiv:2405.07987 (appendix A). Neighbours
+    are the other tokens with the largest inner products of the features as they are, as in the authors' code.
+
+    Between 0 and 1; k / (n - 1) for what is unrelated. It does not change when features are rotated, reflected, or
+    scaled by one number. It does when they are moved; centre them first where that should not count.
+
+    Args:
+        k: how many neighbours; fewer than there are other tokens.
+    """
+    near_x, near_y, trouble = _neighbours(xs, ys, k)
+    tell("mutual_knn", *trouble)
+    found = torch.full((len(xs), len(ys)), torch.nan, dtype=torch.float64, device=xs[0].device)
+    for i, a in enumerate(near_x):
+        for j, b in enumerate(near_y):
+            if a is not None and b is not None:
+                found[i, j] = len(_common(a, b)[0]) / len(a.edges)
+    return found
+
+
+def cknna(xs: Sequence[Tensor], ys: Sequence[Tensor], *, k: int = 10) -> Tensor:
+    """Centered kernel nearest-neighbour alignment: unbiased CKA of the kernels where two tokens are near in both.
+
+    Huh, Cheung, Wang, Isola, "The Platonic Representation Hypothesis", 2024, arXiv:2405.07987 (appendix A), as the
+    authors' code has it: with M_ij = 1 where j is among the k nearest neighbours of i in both networks, the unbiased
+    HSIC of M ∘ K and M ∘ L (Song et al., 2012, equation 5), divided by the square root of those of K and of L with
+    themselves, whose M are their own neighbours. K and L are inner products of the features as they are.
+
+    At most about 1, and 1 for a layer with itself; about 0 for what is unrelated. Rotations, reflections, and scaling
+    by one number do not change it; moving features does.
+
+    Args:
+        k: how many neighbours; fewer than there are other tokens.
+    """
+    n = len(xs[0])
+    if n < 4:
+        raise ValueError(f"cknna needs at least 4 tokens, not {n}")
+    near_x, near_y, trouble = _neighbours(xs, ys, k)
+    own = [[torch.nan if a is None else _masked_hsic(a, a, n) for a in side] for side in (near_x, near_y)]
+    for reasons, norms in zip(trouble, own, strict=True):
+        for i, norm in enumerate(norms):
+            if not norm > 0:
+                reasons[i] = reasons[i] or "their neighbourhoods have no positive HSIC; more neighbours may have"
+                norms[i] = torch.nan
+    tell("cknna", *trouble)
+    found = torch.full((len(xs), len(ys)), torch.nan, dtype=torch.float64, device=xs[0].device)
+    for i, a in enumerate(near_x):
+        for j, b in enumerate(near_y):
+            if a is not None and b is not None:
+                found[i, j] = _masked_hsic(a, b, n) / (own[0][i] * own[1][j]) ** 0.5
+    return found
+
+
+def _neighbours(
+    xs: Sequence[Tensor], ys: Sequence[Tensor], k: int
+) -> tuple[list[Neighbours | None], list[Neighbours | None], list[list[str]]]:
+    """Those of each layer, None for a layer that has none, and why."""
+    n = len(xs[0])
+    if not 1 <= k < n:
+        raise ValueError(f"k must be at least 1 and less than the number of tokens, {n}; it is {k}")
+    dtype = product_dtype(xs, ys)
+    left = layers_of(xs, dtype)
+    right = left if same_layers(xs, ys) else layers_of(ys, dtype)
+    found: dict[int, Neighbours | None] = {}
+    for features, layer in zip((*xs, *ys), (*left, *right), strict=True):
+        if id(layer) not in found:
+            keep_if_small([layer], dtype)
+            found[id(layer)] = None if layer.trouble else nearest_neighbours(features, layer, k)
+            layer.let_go()
+    trouble = [[layer.trouble for layer in side] for side in (left, right)]
+    return [found[id(layer)] for layer in left], [found[id(layer)] for layer in right], trouble
+
+
+def _common(a: Neighbours, b: Neighbours) -> tuple[Tensor, Tensor]:
+    """Where the edges that both have are among those of a, and among those of b."""
+    places = torch.searchsorted(b.edges, a.edges).clamp_(max=len(b.edges) - 1)
+    in_a = (b.edges[places] == a.edges).nonzero().flatten()
+    return in_a, places[in_a]
+
+
+def _masked_hsic(a: Neighbours, b: Neighbours, n: int) -> float:
+    """n (n - 3) times the unbiased HSIC of kernels that are zero but at common edges; these are not symmetric."""
+    in_a, in_b = _common(a, b)
+    edges, k, l = a.edges[in_a], a.products[in_a], b.products[in_b]  # noqa: E741
+    i, j = edges // n, edges % n
+    both_ways = torch.isin(j * n + i, edges)
+    trace = (k * l)[both_ways].sum()
+    columns, rows = k.new_zeros(n).index_add_(0, j, k), l.new_zeros(n).index_add_(0, i, l)
+    correction = k.sum() * l.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (columns @ rows)
+    return float(trace + correction)

@@ -1,0 +1,80 @@
+"""The nearest neighbours of each token among the others: those with the largest inner products of features."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from compat_spec.nn.similarity.inputs import row_blocks
+from compat_spec.nn.similarity.layer import Layer
+
+_SCORE_BYTES = 96 * 2**20
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The k nearest neighbours of each of n tokens.
+
+    Attributes:
+        edges: i n + j for each neighbour j of token i, in ascending order, `[n * k]`, int64.
+        products: x_i·x_j of each edge, divided by the square of the layer's scale; float64.
+    """
+
+    edges: Tensor
+    products: Tensor
+
+
+def nearest_neighbours(features: Tensor, layer: Layer, k: int) -> Neighbours:
+    """The neighbours by inner products of the features as they are, without taking their means off.
+
+    Products are made in the layer's type. Where the difference between the last neighbour and the next token may be
+    rounding, they are made again in float64; tokens that are equally near then count by their place.
+
+    Args:
+        layer: of these features.
+    """
+    n, width = features.shape
+    mean = layer.mean / layer.scale
+    along_mean = torch.cat([layer.rows(block).double() @ mean for block in layer.blocks()])
+    norms = layer.square_norms.sqrt()
+    dtype = layer.rows(slice(1)).dtype
+    rounding = 16 * torch.finfo(dtype).eps * math.sqrt(width)
+    count = min(k + 1, n - 1)
+    indices = torch.empty(n, k, dtype=torch.int64, device=features.device)
+    products = torch.empty(n, k, dtype=torch.float64, device=features.device)
+    for rows in row_blocks(n, max(1, _SCORE_BYTES // (dtype.itemsize * n))):
+        scores = _scores(layer, rows, along_mean.to(dtype))
+        values, found = scores.topk(count, dim=1)
+        if count > k:
+            # beside the differences of inner products, what x_j has along the mean is rounded
+            size = norms[rows] * norms[found].amax(dim=1) + along_mean[found].abs().amax(dim=1)
+            lowest = values[:, k - 1] - rounding * size
+            for i in (values[:, k] >= lowest).nonzero().flatten().tolist():
+                candidates = (scores[i] >= lowest[i]).nonzero().flatten()
+                found[i, :k] = _nearest(features, rows.start + i, candidates, k)
+        indices[rows], order = found[:, :k].sort(dim=1)
+        near = scores.gather(1, found[:, :k]).gather(1, order)
+        products[rows] = near.double() + along_mean[rows, None] + mean.square().sum()
+    own = torch.arange(n, device=features.device)[:, None]
+    return Neighbours((own * n + indices).flatten(), products.flatten())
+
+
+def _scores(layer: Layer, rows: slice, along_mean: Tensor) -> Tensor:
+    """x_i·x_j of these tokens i with all tokens j, up to a number that depends on i; minus infinity for i itself."""
+    here = layer.rows(rows)
+    scores = torch.empty(len(here), layer.n, dtype=here.dtype, device=here.device)
+    for block in layer.blocks(2**23):
+        torch.addmm(along_mean[block], here, layer.rows(block).T, out=scores[:, block])
+    itself = torch.arange(len(here), device=here.device)
+    scores[itself, itself + rows.start] = -torch.inf
+    return scores
+
+
+def _nearest(features: Tensor, i: int, candidates: Tensor, k: int) -> Tensor:
+    """The k of the candidates, which are in order, that are nearest to token i by inner products in float64."""
+    own = features[i].double()
+    products = [(features[candidates[some]].double() * own).sum(dim=1) for some in row_blocks(len(candidates), 4096)]
+    return candidates[torch.cat(products).sort(descending=True, stable=True).indices[:k]]
