@@ -45,7 +45,8 @@ def features(
         network: on `device`.
         site: the residual stream after each `block`, or the output of its `mlp` or of its `attention`.
         tokens: how many rows; a split with fewer gives all it has.
-        context: the longest sequence to read at once; None is what the network accepts, at most 1,024.
+        context: the longest sequence to read at once; None is what the network accepts, at most 1,024. Give it where
+            two networks accept different lengths.
         rows: single `tokens`, the `last` token of each example, or the `mean` over each example's tokens.
         part: count `all` tokens, or those of the `answer` only.
         embedding: begin the list with what goes into the first block.

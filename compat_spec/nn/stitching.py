@@ -12,34 +12,26 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, TypeVar
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from compat_spec.errors import CompatError
-from compat_spec.nn.anatomy import frozen_copy
 from compat_spec.nn.batches import IGNORED, Batches
-from compat_spec.nn.capture import read_layers
 from compat_spec.nn.data import EncodedSplit
 from compat_spec.nn.features import features
-from compat_spec.nn.linear_maps import LinearMaps, Scaled
+from compat_spec.nn.linear_maps import LinearMaps, ScaledFeatures
 from compat_spec.nn.network import Network, check_same_vocabulary
 from compat_spec.nn.optimizers import Schedule
-from compat_spec.nn.tails import Tail
+from compat_spec.nn.stitched import StitchedPair
 from compat_spec.nn.windows import Window, context_length, evaluation_windows, places_of, read_in_batches
-
-T = TypeVar("T")
 
 Progress = Callable[[int, int, str], None]
 
-# entries of logits and of activations, kept for the gradient, of what goes through the second network at once: 1 GiB
-_ENTRIES_AT_ONCE = 2**28
 # entries of maps that are trained together: with their gradients and Adam's moments 2 GiB
 _MAP_ENTRIES = 2**27
-# about how many entries a block keeps for the gradient, for each token and unit of its width
-_KEPT_IN_BLOCK = 20
 _READ_AT_ONCE = 4096
 
 
@@ -123,15 +115,10 @@ class _Stitching:
         device: torch.device | str,
         progress: Progress,
     ) -> None:
-        self.b, self.train, self.test, self.recipe = b, train, test, recipe
+        self.networks, self.train, self.test, self.recipe = (a, b), train, test, recipe
         self.device, self.progress = device, progress
-        self.a = Network(frozen_copy(a.module).eval(), a.tokenizer)
-        self.tail = Tail(b)
         self.context = min(context_length(network, recipe.context) for network in (a, b))
         self.depths = len(a.anatomy), len(b.anatomy)
-        per_token = 3 * self.tail.outputs + _KEPT_IN_BLOCK * b.anatomy.width * self.depths[1]
-        self.tokens_at_once = max(self.context, _ENTRIES_AT_ONCE // per_token)
-
         windows = evaluation_windows(test, recipe.tokens, self.context)
         self.windows = [window for window in windows if test.scored[window.start : window.stop].any()]
         if not self.windows:
@@ -143,20 +130,16 @@ class _Stitching:
 
     def run(self) -> StitchingLosses:
         losses = torch.full(self.depths, torch.nan, dtype=torch.float64)
-        self.progress(0, self.total, "features")
-        xs, ys = ([Scaled(layer) for layer in self._features(network)] for network in (self.a, self.b))
-        self.scales = xs
+        xs, ys = (self._features(network) for network in self.networks)
+        pair = StitchedPair(*self.networks, [x.scale for x in xs], self.context)
         scored = 0
         for blocks in self._groups():
-            maps = []
-            for block in blocks:
-                sources = self._sources(block)
-                self.progress(self.done, self.total, f"least squares, block {block}")
-                maps.append(LinearMaps(block, sources, [xs[i] for i in sources], ys[block], self.recipe.ridge))
-            self._train(maps)
-            sums, scored = self._score(maps)
-            for into, found in zip(maps, sums, strict=True):
-                losses[into.sources, into.block] = found / scored
+            group = self._fit(xs, ys, blocks)
+            if self.recipe.steps:
+                self._train(pair, group)
+            sums, scored = self._score(pair, group)
+            for maps, found in zip(group, sums, strict=True):
+                losses[maps.sources, maps.block] = found / scored
         return StitchingLosses(losses, scored)
 
     # ----------------------------------------------------------------------------------------------- which pairs
@@ -169,16 +152,17 @@ class _Stitching:
 
     def _groups(self) -> Iterator[list[int]]:
         """The blocks of b whose maps are trained together, as many as there is memory for."""
-        entries = len(self._sources(0)) * self.a.anatomy.width * self.b.anatomy.width
+        a, b = self.networks
+        entries = len(self._sources(0)) * a.anatomy.width * b.anatomy.width
         blocks = iter(self._targets())
         while group := list(islice(blocks, max(1, _MAP_ENTRIES // entries))):
             yield group
 
-    # ------------------------------------------------------------------------------------------------ the two ends
+    # --------------------------------------------------------------------------------------------- fitting the maps
 
-    def _features(self, network: Network) -> list[Tensor]:
+    def _features(self, network: Network) -> list[ScaledFeatures]:
         recipe = self.recipe
-        return features(
+        found = features(
             network,
             self.train,
             site="block",
@@ -186,52 +170,25 @@ class _Stitching:
             context=self.context,
             seed=recipe.seed,
             device=self.device,
+            progress=lambda *_: self._tell(0, "features"),
         )
+        return [ScaledFeatures(layer) for layer in found]
 
-    def _hidden(self, ids: Tensor) -> list[Tensor]:
-        """The scaled residual stream of a after each block, `[rows, seq, width]`, float32."""
-        found: list[Tensor] = []
-        with torch.no_grad():
-            read_layers(self.a, ids, "block", lambda layer, hidden: found.append(self.scales[layer].apply(hidden)))
-        return found
+    def _fit(
+        self, xs: Sequence[ScaledFeatures], ys: Sequence[ScaledFeatures], blocks: Sequence[int]
+    ) -> list[LinearMaps]:
+        weights: dict[int, list[Tensor]] = {block: [] for block in blocks}
+        for source, x in enumerate(xs):
+            self._tell(0, f"least squares from block {source}")
+            targets = [block for block in blocks if source in self._sources(block)]
+            if targets:
+                found = x.regressions([ys[block] for block in targets], self.recipe.ridge)
+                for block, weight in zip(targets, found, strict=True):
+                    weights[block].append(weight)
+        return [LinearMaps(self._sources(block), block, weights[block], ys[block].scale) for block in blocks]
 
-    def _stitched(
-        self, maps: LinearMaps, ids: Tensor, hidden: Sequence[Tensor]
-    ) -> Iterator[tuple[slice, slice, Tensor]]:
-        """The logits `[sources, rows, seq, outputs]` of all maps, as many sources and rows at a time as may be."""
-        sources = torch.stack([hidden[i] for i in maps.sources])
-        for which, rows in self._pieces(*sources.shape[:3]):
-            mapped = maps(which, sources[which, rows])  # [sources, rows, seq, width]
-            logits = self.tail.logits(ids[rows].repeat(len(mapped), 1), maps.block, mapped.flatten(0, 1))
-            yield which, rows, logits.view(*mapped.shape[:3], -1)
-
-    def _with_memory_for(self, length: int, work: Callable[[], T]) -> T:
-        """What `work` gives; where the device has no memory for so much at once, it begins again with half of it."""
-        while True:
-            try:
-                return work()
-            except torch.OutOfMemoryError:
-                if self.tokens_at_once <= length:
-                    raise CompatError(
-                        f"the device has no memory for one stitched sequence of {length} tokens; choose a smaller "
-                        "`context`"
-                    ) from None
-                self.tokens_at_once = max(length, self.tokens_at_once // 2)
-                if torch.cuda.is_available():
-                    torch.cuda.empty_cache()
-
-    def _pieces(self, sources: int, rows: int, length: int) -> Iterator[tuple[slice, slice]]:
-        at_once = max(1, self.tokens_at_once // length)
-        for source in range(0, sources, max(1, at_once // rows)):
-            for row in range(0, rows, at_once):
-                yield slice(source, source + max(1, at_once // rows)), slice(row, row + at_once)
-
-    # -------------------------------------------------------------------------------------------- training, scoring
-
-    def _train(self, group: Sequence[LinearMaps]) -> None:
+    def _train(self, pair: StitchedPair, group: Sequence[LinearMaps]) -> None:
         recipe = self.recipe
-        if not recipe.steps:
-            return
         batches = Batches(
             {"of stitching": self.train},
             {"of stitching": 1.0},
@@ -243,34 +200,22 @@ class _Stitching:
         optimizer = torch.optim.Adam([p for maps in group for p in maps.parameters])
         for step in range(recipe.steps):
             ids, targets = (part.to(self.device) for part in batches.draw(step))
-            hidden = self._hidden(ids)
+            hidden = pair.hidden(ids)
+            losses = []
             for maps in group:
-                self._backward(maps, ids, targets, hidden)
+                losses.append(_backward(pair, maps, ids, targets, hidden))
                 self._tell(ids.numel(), f"step {step + 1} of {recipe.steps}")
+            for maps, loss in zip(group, torch.stack(losses).tolist(), strict=True):
+                if not math.isfinite(loss):
+                    raise CompatError(f"the loss of stitching into block {maps.block} became {loss}: try a lower lr")
             for parameters in optimizer.param_groups:
                 parameters["lr"] = recipe.lr * schedule.factor(step)
             optimizer.step()
 
-    def _backward(self, maps: LinearMaps, ids: Tensor, targets: Tensor, hidden: Sequence[Tensor]) -> None:
-        """Gradients of the loss through `b`: summed, which Adam does not mind, and half precision needs."""
-
-        def backward() -> float:
-            for parameter in maps.parameters:
-                parameter.grad = None
-            total = 0.0
-            for _, rows, logits in self._stitched(maps, ids, hidden):
-                wanted = targets[rows].expand(logits.shape[:-1]).flatten()
-                loss = F.cross_entropy(logits.float().flatten(0, -2), wanted, ignore_index=IGNORED, reduction="sum")
-                loss.backward()  # type: ignore[no-untyped-call]
-                total += loss.item()
-            return total
-
-        total = self._with_memory_for(ids.shape[1], backward)
-        if not math.isfinite(total):
-            raise CompatError(f"the loss of stitching into block {maps.block} became {total}: try a lower lr")
+    # --------------------------------------------------------------------------------------------- scoring the maps
 
     @torch.no_grad()
-    def _score(self, group: Sequence[LinearMaps]) -> tuple[list[Tensor], int]:
+    def _score(self, pair: StitchedPair, group: Sequence[LinearMaps]) -> tuple[list[Tensor], int]:
         """The summed losses of each of the maps, and over how many tokens."""
         sums = [torch.zeros(len(maps.sources), dtype=torch.float64) for maps in group]
         scored = 0
@@ -282,28 +227,49 @@ class _Stitching:
             keep = inside & self.test.scored[places]
             ids, targets = (self.test.ids[at].to(self.device, torch.int64) for at in (places - 1, places))
             targets = targets.masked_fill(~keep.to(self.device), IGNORED)
-            hidden = self._hidden(ids)
+            hidden = pair.hidden(ids)
             for maps, total in zip(group, sums, strict=True):
-                total += self._losses(maps, ids, targets, hidden)
+                total += _losses(pair, maps, ids, targets, hidden)
                 self._tell(sum(window.length for window in batch), "scoring")
             scored += int(keep.sum())
 
-        read_in_batches(self.windows, min(_READ_AT_ONCE, self.tokens_at_once), read)
+        read_in_batches(self.windows, min(_READ_AT_ONCE, pair.tokens_at_once), read)
         return sums, scored
-
-    def _losses(self, maps: LinearMaps, ids: Tensor, targets: Tensor, hidden: Sequence[Tensor]) -> Tensor:
-        """The summed loss of each map `[sources]`, float64, on the CPU."""
-
-        def losses() -> Tensor:
-            found = torch.zeros(len(maps.sources), dtype=torch.float64)
-            for which, rows, logits in self._stitched(maps, ids, hidden):
-                wanted = targets[rows].expand(logits.shape[:-1])
-                each = F.cross_entropy(logits.float().flatten(0, -2), wanted.flatten(), reduction="none")
-                found[which] += each.view(len(logits), -1).cpu().double().sum(1)
-            return found
-
-        return self._with_memory_for(ids.shape[1], losses)
 
     def _tell(self, tokens: int, note: str) -> None:
         self.done += tokens
         self.progress(self.done, self.total, note)
+
+
+def _backward(pair: StitchedPair, maps: LinearMaps, ids: Tensor, targets: Tensor, hidden: Sequence[Tensor]) -> Tensor:
+    """Compute the gradients of the summed loss of all maps, and return it; Adam does not mind that it is no mean.
+
+    In half precision, gradients of a mean would vanish.
+    """
+
+    def work() -> Tensor:
+        for parameter in maps.parameters:
+            parameter.grad = None
+        total = torch.zeros((), device=ids.device)
+        for _, rows, logits in pair.logits(maps, ids, hidden):
+            wanted = targets[rows].expand(logits.shape[:-1]).flatten()
+            loss = F.cross_entropy(logits.float().flatten(0, -2), wanted, ignore_index=IGNORED, reduction="sum")
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return total
+
+    return pair.with_memory_for(ids.shape[1], work)
+
+
+def _losses(pair: StitchedPair, maps: LinearMaps, ids: Tensor, targets: Tensor, hidden: Sequence[Tensor]) -> Tensor:
+    """The summed loss of each map `[sources]`, float64, on the CPU."""
+
+    def work() -> Tensor:
+        found = torch.zeros(len(maps.sources), dtype=torch.float64)
+        for which, rows, logits in pair.logits(maps, ids, hidden):
+            wanted = targets[rows].expand(logits.shape[:-1]).flatten()
+            each = F.cross_entropy(logits.float().flatten(0, -2), wanted, ignore_index=IGNORED, reduction="none")
+            found[which] += each.view(len(logits), -1).cpu().double().sum(1)
+        return found
+
+    return pair.with_memory_for(ids.shape[1], work)
