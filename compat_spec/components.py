@@ -467,6 +467,8 @@ class LayerScores:
     """`[layers of a, layers of b]`; pairs that were not asked for are not looked at."""
     n: int
     """How many rows or tokens each value is of."""
+    errors: Tensor | None = None
+    """The standard error of each value, where it is known."""
     first: int = 0
     """The number of the first layer of both: -1 where what goes into the first block comes before the blocks."""
 
@@ -559,11 +561,16 @@ class PairMetric(LayerMetric):
             seed=self.seed,
             embedding=self.embedding,
         )
-        return LayerScores(self.compare(a, b), n=len(a[0]), first=-1 if self.embedding else 0)
+        first = -1 if self.embedding else 0
+        return LayerScores(self.compare(a, b), n=len(a[0]), errors=self.errors(a, b), first=first)
 
     @abstractmethod
     def compare(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
         """Features `[rows, width]` of each layer of two networks, of the same tokens -> `[len(a), len(b)]`."""
+
+    def errors(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor | None:
+        """The standard error of each number that `compare` gives, for metrics that can say; None otherwise."""
+        return None
 
 
 # ------------------------------------------------------------------------------------------------------ executors

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from compat_spec.components import LayerMetric
@@ -15,6 +19,7 @@ from compat_spec.nn.data import EncodedSplit
 from compat_spec.nn.features import features
 from compat_spec.nn.network import Network, check_same_vocabulary
 from compat_spec.nn.rows import Part, RowKind
+from compat_spec.nn.similarity import UndefinedSimilarityWarning
 from compat_spec.nn.windows import context_length
 from compat_spec.plan import Step
 from compat_spec.run.calls import component_of
@@ -96,12 +101,29 @@ class StepComparison:
 def compare(step: Step, workspace: Workspace, device: str, folder: Path) -> dict[str, Any]:
     """Compare two networks, layer by layer: `similarity.json`."""
     metric = component_of(step.component, LayerMetric)
-    found = metric.measure(StepComparison(step, workspace, device))
+    with _undefined() as undefined:
+        found = metric.measure(StepComparison(step, workspace, device))
+    values = found.values.cpu()
+    errors = torch.full_like(values, torch.nan) if found.errors is None else found.errors.cpu()
     pairs = [
-        {"layer_a": i, "layer_b": j, "value": value}
-        for i, row in enumerate(found.values.cpu().tolist(), found.first)
-        for j, value in enumerate(row, found.first)
+        {"layer_a": i + found.first, "layer_b": j + found.first, "value": value, "se": errors[i, j].item()}
+        for i, row in enumerate(values.tolist())
+        for j, value in enumerate(row)
         if metric.layers == "all" or i == j
     ]
     (folder / SIMILARITY).write_text(json.dumps({"split": metric.split, "n": found.n, "pairs": pairs}), "utf-8")
-    return {}
+    return {"undefined": undefined} if undefined else {}
+
+
+@contextmanager
+def _undefined() -> Iterator[list[str]]:
+    """Why some similarities are NaN: a fact of the step, instead of warnings in the middle of a run."""
+    reasons: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UndefinedSimilarityWarning)
+        yield reasons
+    for warning in caught:
+        if issubclass(warning.category, UndefinedSimilarityWarning):
+            reasons.append(str(warning.message))
+        else:
+            warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)

@@ -106,3 +106,29 @@ def test_stitching_losses_are_rows_with_the_tokens_that_the_loss_is_of(done: Wor
 def test_mistakes_are_found_before_anything_runs(place: Workplace, given: str, problem: str) -> None:
     with pytest.raises(SpecError, match=problem):
         place.plan(f"metrics.wrong={{{given}, on: program}}")
+
+
+def test_each_similarity_has_a_standard_error_where_it_is_asked_for(done: Workplace) -> None:
+    assert done.rows("SELECT count(*) FROM cka WHERE se IS NOT NULL") == [(0,)]
+    assert done.run("metrics.cka.standard_error=true", "metrics.cka.groups=8").exit_status == 0
+    found = done.rows("SELECT layer_a, layer_b, value, se FROM similarity WHERE quantity = 'cka' AND step = 6")
+    assert len(found) == 4
+    assert all(0 < se < 0.2 for *_, se in found)
+    summary = done.run("metrics.cka.standard_error=true", "metrics.cka.groups=65")
+    assert "standard_error: groups must be at least 2 and no more than the 64 tokens" in summary.failed[0].error
+
+
+def test_a_similarity_that_is_undefined_is_missing_and_says_why(done: Workplace) -> None:
+    # of each text, the network reads the same
+    (done.folder / "same.txt").write_text("\n\n".join(f"{i} ends alike" for i in range(40)), "utf-8")
+    summary = done.run(
+        "tasks.ends={use: text, train: same.txt, test_fraction: 0.5}",
+        "metrics.cka.on=ends",
+        "metrics.cka.rows=last",
+        "metrics.cka.context=2",
+        "metrics.cka.at=6",
+    )
+    assert summary.exit_status == 0, summary.failed
+    assert done.rows("SELECT DISTINCT value FROM cka WHERE task = 'ends'") == [(None,)]
+    ((reason,),) = done.rows("SELECT facts ->> '$.undefined' FROM steps WHERE label LIKE 'cka of%ends%'")
+    assert "cka is NaN for layers 0, 1 of xs and layers 0, 1 of ys: their features do not vary" in reason

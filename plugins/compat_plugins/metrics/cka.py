@@ -18,7 +18,6 @@ class CKA(SimilarityMeasure):
     al., "Do Wide and Deep Networks Learn the Same Things?", 2021, arXiv:2010.15327.
     """
 
-    measure: ClassVar[str] = "cka"
     quantity: ClassVar[str] = "cka"
 
     version: ClassVar[str] = "2"

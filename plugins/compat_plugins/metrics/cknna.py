@@ -17,7 +17,6 @@ class CKNNA(SimilarityMeasure):
     largest inner products of features as they are, which are the kernel, too; HSIC is unbiased.
     """
 
-    measure: ClassVar[str] = "cknna"
     quantity: ClassVar[str] = "cknna"
 
     k: int = Field(default=10, ge=1, description="How many neighbours of each token; fewer than there are others.")

@@ -17,7 +17,6 @@ class MutualKNN(SimilarityMeasure):
     largest inner products of features as they are; unrelated features share k / (tokens - 1) of them.
     """
 
-    measure: ClassVar[str] = "mutual_knn"
     quantity: ClassVar[str] = "mutual_knn"
 
     k: int = Field(default=10, ge=1, description="How many neighbours of each token; fewer than there are others.")

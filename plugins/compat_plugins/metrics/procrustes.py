@@ -15,5 +15,4 @@ class Procrustes(SimilarityMeasure):
     Representations", 2021, arXiv:2110.14739.
     """
 
-    measure: ClassVar[str] = "procrustes"
     quantity: ClassVar[str] = "procrustes"

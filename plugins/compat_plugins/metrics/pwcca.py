@@ -14,5 +14,4 @@ class PWCCA(SimilarityMeasure):
     arXiv:1806.05759. Have many more tokens than the features of both: fewer always correlate.
     """
 
-    measure: ClassVar[str] = "pwcca"
     quantity: ClassVar[str] = "pwcca"

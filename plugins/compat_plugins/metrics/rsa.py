@@ -17,7 +17,6 @@ class RSA(SimilarityMeasure):
     doi:10.3389/neuro.06.004.2008.
     """
 
-    measure: ClassVar[str] = "rsa"
     quantity: ClassVar[str] = "rsa"
 
     dissimilarity: Literal["correlation", "cosine", "euclidean"] = Field(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
 
 from compat_spec.components import PairMetric
 from compat_spec.errors import CompatError
@@ -13,10 +15,15 @@ if TYPE_CHECKING:
 
 
 class SimilarityMeasure(PairMetric):
-    """A measure of `compat_spec.nn.similarity` on the features of two networks."""
+    """A measure of `compat_spec.nn.similarity` on the features of two networks; its name there is the `quantity`."""
 
-    measure: ClassVar[str]
-    """Its name there."""
+    standard_error: bool = Field(
+        default=False,
+        description="Also how far each number may be off by the choice of tokens: the jackknife over groups of them.",
+    )
+    groups: int = Field(
+        default=20, ge=2, description="How many groups of neighbouring tokens the jackknife leaves out."
+    )
 
     def options(self) -> Mapping[str, Any]:
         """What else `similarity` is given."""
@@ -25,9 +32,17 @@ class SimilarityMeasure(PairMetric):
     def compare(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
         from compat_spec.nn.similarity import similarity
 
-        if len(a[0]) < 4:
-            raise CompatError(f"{self.measure} needs at least 4 tokens, and the split has {len(a[0])}")
         try:
-            return similarity(self.measure, a, b, **self.options())
+            return similarity(self.quantity, a, b, **self.options())
         except ValueError as error:
             raise CompatError(str(error)) from None
+
+    def errors(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor | None:
+        from compat_spec.nn.similarity import standard_error
+
+        if not self.standard_error:
+            return None
+        try:
+            return standard_error(self.quantity, a, b, groups=self.groups, **self.options())
+        except ValueError as error:
+            raise CompatError(f"standard_error: {error}") from None

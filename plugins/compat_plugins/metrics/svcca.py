@@ -17,7 +17,6 @@ class SVCCA(SimilarityMeasure):
     correlate.
     """
 
-    measure: ClassVar[str] = "svcca"
     quantity: ClassVar[str] = "svcca"
 
     variance: float = Field(
