@@ -41,5 +41,5 @@ def test_unbiased_is_another_number():
 def test_too_few_tokens_are_refused_by_the_spec_and_by_the_split():
     with pytest.raises(ValidationError, match="greater than or equal to 4"):
         CKA(tokens=3)
-    with pytest.raises(CompatError, match="at least 4 tokens, and the split has 3"):
-        CKA().compare([torch.ones(3, 2)], [torch.ones(3, 2)])
+    with pytest.raises(CompatError, match="unbiased CKA needs at least 4 tokens, not 3"):
+        CKA(unbiased=True).compare([torch.ones(3, 2)], [torch.ones(3, 2)])
