@@ -73,7 +73,7 @@ def test_show_has_the_help_and_the_parameters_with_types_defaults_and_meanings()
     rows = {line.split()[0]: re.split(r"\s{2,}", line.strip()) for line in text.splitlines() if line.strip()}
     assert rows["parameter"] == ["parameter", "type", "default", "meaning"]
     assert rows["models"][:3] == ["models", "list of string", "required"]
-    assert rows["router"][:3] == ["router", "per_block | shared", '"per_block"']
+    assert rows["router"][:3] == ["router", "per_block | shared | previous | sequence", '"per_block"']
     assert rows["span"][:3] == ["span", "integer", "1"]
     assert rows["top_k"][:2] == ["top_k", "integer or null"]
     assert rows["top_k"][2].startswith("How many experts a token goes to"), "no default is shown for null"
