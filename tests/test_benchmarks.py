@@ -37,3 +37,10 @@ def test_what_merging_takes() -> None:
     printed = run("merge.py", "--tiny", "--repeat", "1", "--methods", "ties")
     assert "merge ties, floor " in printed
     assert "of a model" in printed
+
+
+def test_what_comparing_features_takes() -> None:
+    size = ("--layers", "2", "--tokens", "64", "--width", "8", "--many-tokens", "0", "--repeat", "1")
+    printed = run("similarity.py", "--measures", "cka", "cka streamed", "mutual_knn", *size)
+    assert "2 x 2 layers, 64 tokens, width 8" in printed
+    assert printed.count("GFLOP/s") == 6
