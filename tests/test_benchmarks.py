@@ -53,3 +53,10 @@ def test_what_training_routers_takes() -> None:
     losses = {line.split(", ")[-1] for line in printed.splitlines()[1:4]}
     assert len(losses) == 1  # the same whichever way
     assert printed.splitlines()[-1].split()[:2] == ["float32", "floor"]
+
+
+def test_what_comparing_features_takes() -> None:
+    size = ("--layers", "2", "--tokens", "64", "--width", "8", "--many-tokens", "0", "--repeat", "1")
+    printed = run("similarity.py", "--measures", "cka", "cka streamed", "mutual_knn", *size)
+    assert "2 x 2 layers, 64 tokens, width 8" in printed
+    assert printed.count("GFLOP/s") == 6
