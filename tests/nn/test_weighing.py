@@ -202,3 +202,26 @@ def test_no_token_is_no_problem() -> None:
     output = together.add_up(x, weights)
     output.sum().backward()
     assert output.shape == (0, 12)
+
+
+def test_what_autocast_casts_is_kept_while_training_and_renewed_when_weights_change() -> None:
+    parts = [part.float() for part in mlps("gpt2")]
+    together, again = Experts(parts, form_of("gpt2")).train(), Experts(parts, form_of("gpt2")).train()
+    x, weights = draw(ROWS, 12).float(), draw(ROWS, 3, seed=1).float()
+
+    def run(of: Experts) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return of.add_up(x, weights)
+
+    before = run(together)
+    kept = [mlp.matrices(torch.bfloat16, keep=True) for mlp in together._known]
+    assert all(one is mlp.matrices(torch.bfloat16, keep=True) for one, mlp in zip(kept, again._known, strict=True))
+    assert run(again).equal(before)
+    with torch.no_grad():
+        parts[0].c_fc.weight.mul_(-1)
+    assert not run(together).equal(before)
+    assert kept[0] is not together._known[0].matrices(torch.bfloat16, keep=True)
+    together.eval()
+    assert not any(mlp.down in weighing._CASTS for mlp in together._known)
+    run(together)
+    assert not any(mlp.down in weighing._CASTS for mlp in together._known)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -66,8 +67,27 @@ class Mlp:
         self.down = down
         self.dropout = dropout
 
-    def matrices(self, dtype: torch.dtype) -> _Matrices:
+    def matrices(self, dtype: torch.dtype, *, keep: bool = False) -> _Matrices:
+        """Its tensors in a dtype. With `keep`, what had to be cast is there the next time, until `forget`."""
+        layers = (*self.entries, self.down)
+        if not keep or all(layer.get_parameter("weight").dtype == dtype for layer in layers):
+            return self._matrices(dtype)
+        state = (dtype, *((p.data_ptr(), p._version) for layer in layers for p in layer.parameters()))
+        known, cast = _CASTS.get(self.down, (None, None))
+        if cast is None or known != state:
+            cast = self._matrices(dtype)
+            _CASTS[self.down] = state, cast
+        return cast
+
+    def forget(self) -> None:
+        _CASTS.pop(self.down, None)
+
+    def _matrices(self, dtype: torch.dtype) -> _Matrices:
         return _Matrices(tuple(_matrix(entry, dtype) for entry in self.entries), self.act, _matrix(self.down, dtype))
+
+
+_CASTS: WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], _Matrices]] = WeakKeyDictionary()
+"""What was cast of experts that are trained with, by their last layer, which blocks that reach for an expert share."""
 
 
 def mlp_of(module: nn.Module, form: MlpForm | None) -> Mlp | None:
@@ -84,7 +104,12 @@ def mlp_of(module: nn.Module, form: MlpForm | None) -> Mlp | None:
 
 
 def weighted_sum(
-    x: Tensor, mlps: Sequence[Mlp], weights: Tensor | Sequence[float], rows: Sequence[Tensor] | None = None
+    x: Tensor,
+    mlps: Sequence[Mlp],
+    weights: Tensor | Sequence[float],
+    rows: Sequence[Tensor] | None = None,
+    *,
+    keep_casts: bool = False,
 ) -> Tensor:
     """`sum_e w_e mlp_e(x)` `[tokens, width]`, differentiable in `x` and `weights`, without dropout.
 
@@ -95,11 +120,12 @@ def weighted_sum(
         weights: `[tokens, experts]`, or a number for each expert.
         rows: the tokens that each expert is given, int64 `[its tokens]`; its weights of others count as zero. None is
             all tokens for each.
+        keep_casts: under autocast, keep what was cast of the experts' weights for the next pass; see `Mlp.forget`.
     """
     kind = x.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
     with torch.autocast(kind, enabled=False):
-        return _weighted_sum(x.to(dtype), [mlp.matrices(dtype) for mlp in mlps], weights, rows)
+        return _weighted_sum(x.to(dtype), [mlp.matrices(dtype, keep=keep_casts) for mlp in mlps], weights, rows)
 
 
 def _weighted_sum(
