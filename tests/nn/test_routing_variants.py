@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from compat_spec.errors import CompatError
 from compat_spec.nn.anatomy import LAYOUTS, frozen_copy
+from compat_spec.nn.auxiliary import auxiliary_loss
 from compat_spec.nn.generation import greedy_answers
 from compat_spec.nn.mixture import AttentionMixture, Choice, Mixture, route, route_residuals
 from compat_spec.nn.mixture.choosing import chosen_by_experts
 from compat_spec.nn.network import Network, seeded
 from compat_spec.nn.routers import Router, imbalance, routers, routers_of
 from compat_spec.nn.routing_record import record_routing
-from compat_spec.nn.training import auxiliary_loss
 from tests.builders import tiny_network
 from tests.nn.test_mixture import IDS, WIDTH, experts, logits, strengthened, weights_of
 

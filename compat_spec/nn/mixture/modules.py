@@ -36,9 +36,15 @@ class Experts(nn.ModuleList):
         """
         if len(self._known) < len(self) or any(parameter.requires_grad for parameter in self.parameters()):
             return self._one_by_one(x, weights, rows)
-        total = weighted_sum(x, self._known, weights, rows)
+        total = weighted_sum(x, self._known, weights, rows, keep_casts=self.training)
         dropout = self._known[0].dropout
         return total if dropout is None else dropout(total)
+
+    def train(self, mode: bool = True) -> Experts:
+        if not mode:
+            for mlp in self._known:
+                mlp.forget()
+        return super().train(mode)
 
     def _one_by_one(self, x: Tensor, weights: Tensor | Sequence[float], rows: Sequence[Tensor] | None) -> Tensor:
         total: Tensor | None = None
