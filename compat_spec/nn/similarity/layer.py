@@ -12,7 +12,7 @@ from torch import Tensor
 from compat_spec.nn.similarity.inputs import row_blocks
 from compat_spec.nn.similarity.undefined import NOT_FINITE, STILL
 
-_IN_CACHE = 2**18
+_IN_CACHE = 2**20
 """Entries of rows that are worked through several times."""
 _SAMPLE = 64
 _KEPT_BYTES = 360 * 2**20
@@ -60,8 +60,8 @@ class Layer:
         """Some of the rows, `[rows, width]`. Not to be changed."""
         if self._kept is not None:
             return self._kept[which]
-        rows = (self._given(which, self._high.dtype) - self._high).sub_(self._low).div_(self.scale)
-        return rows.to(self._dtype)
+        given = self._given(which, self._high.dtype)
+        return given.sub(self._high).sub_(self._low).div_(self.scale).to(self._dtype)
 
     def blocks(self, entries: int = _IN_CACHE) -> list[slice]:
         """All rows, in slices of about so many entries."""
@@ -70,7 +70,7 @@ class Layer:
     def keep(self, stack: Tensor, place: int) -> None:
         """Hold the rows from now on, in this place of a stack `[layers, n, width]`."""
         for block in self.blocks():
-            stack[place, block] = self.rows(block)
+            self._write(block, stack[place, block])
         self._kept, self.kept_in = stack[place], (stack, place)
 
     def let_go(self) -> None:
@@ -82,6 +82,14 @@ class Layer:
         """The square of each row's length `[n]`, float64: the diagonal of the Gram matrix."""
         norms = [torch.linalg.vector_norm(self.rows(block), dim=1) for block in self.blocks()]
         return torch.cat(norms).double().square()
+
+    def _write(self, which: slice, out: Tensor) -> None:
+        """The same into a tensor of the layer's type."""
+        if self._high.dtype == out.dtype:
+            torch.sub(self._given(which, out.dtype), self._high, out=out)
+            out.sub_(self._low).div_(self.scale)
+        else:
+            out.copy_(self.rows(which))
 
     def _given(self, which: slice | Tensor, dtype: torch.dtype) -> Tensor:
         rows = self._features[which].to(dtype)
