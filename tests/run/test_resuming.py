@@ -37,7 +37,7 @@ def steps_before(state: Path) -> int:
 
 
 def numbers(place: Workplace, run: str) -> list[tuple[object, ...]]:
-    columns = "merge, metric, step, alpha, block, expert, seed"
+    columns = "merge, quantity, step, alpha, block, other_block, expert, token_class, seed"
     return place.rows(f"SELECT {columns}, value FROM all_scores WHERE run = ? ORDER BY {columns}", run)
 
 
