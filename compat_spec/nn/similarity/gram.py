@@ -19,6 +19,7 @@ from compat_spec.nn.similarity.layer import Layer
 
 _TILE_BYTES = 128 * 2**20
 """Memory of the tiles that are held at once, over all layers of both sides."""
+_UNDIVIDED = 128
 _SUMMED_AT_ONCE = 4096
 """So many products of entries are added up in the type of the tiles, and sums of them in float64."""
 
@@ -178,21 +179,25 @@ def _norms(k: Tensor) -> Tensor:
 def _tiles(groups: Sequence[slice], size: int) -> list[tuple[int, int, slice, slice]]:
     """Tiles that cover the upper half, each inside one group's rows and one group's columns, with those groups.
 
-    Those on the diagonal are half as large, for half of each of them is made in vain.
+    Those on the diagonal are divided further, for half of each of them is made in vain.
     """
     found = []
     for g, group in enumerate(groups):
         for here in _within(group, size):
-            found += [(g, g, *pair) for pair in _on_diagonal(here, size // 2)]
+            found += [(g, g, *pair) for pair in _on_diagonal(here)]
             for h in range(g, len(groups)):
                 rest = slice(here.stop, group.stop) if h == g else groups[h]
                 found += [(g, h, here, there) for there in _within(rest, size)]
     return found
 
 
-def _on_diagonal(block: slice, size: int) -> list[tuple[slice, slice]]:
-    parts = _within(block, max(1, size))
-    return [(here, there) for i, here in enumerate(parts) for there in parts[i:]]
+def _on_diagonal(block: slice) -> list[tuple[slice, slice]]:
+    size = block.stop - block.start
+    if size <= _UNDIVIDED:
+        return [(block, block)]
+    middle = block.start + size // 2
+    left, right = slice(block.start, middle), slice(middle, block.stop)
+    return [*_on_diagonal(left), (left, right), *_on_diagonal(right)]
 
 
 def _within(rows: slice, size: int) -> list[slice]:
