@@ -58,8 +58,8 @@ def products_of(edges: Tensor, features: Tensor, layer: Layer) -> tuple[Tensor, 
     k = others.shape[1]
     mean = layer.mean / layer.scale
 
-    def centred(which: slice | Tensor) -> Tensor:
-        return (features[which].double() - layer.mean).div_(layer.scale)
+    def centred(which: slice) -> Tensor:
+        return (features[which] - layer.mean).div_(layer.scale)  # float64, as the mean is
 
     along_mean = torch.cat([centred(block) @ mean for block in layer.blocks()])
     few = k * _GATHERED < n
@@ -67,12 +67,12 @@ def products_of(edges: Tensor, features: Tensor, layer: Layer) -> tuple[Tensor, 
     for rows in row_blocks(n, max(1, _SCORE_BYTES // (8 * (k * width if few else n)))):
         here = centred(rows)
         if few:
-            products[rows] = (centred(others[rows]) @ here.unsqueeze(2)).squeeze(2)
+            products[rows] = (features[others[rows]].double() @ here.unsqueeze(2)).squeeze(2)
         else:
-            everything = torch.cat([here @ centred(block).T for block in layer.blocks(2**22)], dim=1)
+            everything = torch.cat([here @ features[block].double().T for block in layer.blocks(2**22)], dim=1)
             products[rows] = everything.gather(1, others[rows])
-    products += along_mean[:, None] + along_mean[others]
-    return products.flatten(), float(mean.square().sum())
+    # with m the mean: x_i·x_j = (x_i - m)·x_j + m·(x_j - m) + m·m
+    return products.div_(layer.scale).add_(along_mean[others]).flatten(), float(mean.square().sum())
 
 
 def _scores(layer: Layer, rows: slice, along_mean: Tensor) -> Tensor:

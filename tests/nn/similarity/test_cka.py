@@ -288,12 +288,14 @@ def test_precision_is_set_back_when_the_last_of_several_threads_is_done():
     try:
         matmul.fp32_precision = "bf16"
         with ThreadPoolExecutor(1) as pool:
-            with pytest.raises(KeyError), inputs.exact_products(device):
+            with inputs.exact_products(device):
                 seen = pool.submit(other)
                 assert inside.wait(timeout=30)
-                raise KeyError
             leave.set()
             assert seen.result() == "ieee"
+        assert matmul.fp32_precision == "bf16"
+        with pytest.raises(KeyError), inputs.exact_products(device):
+            raise KeyError
         assert matmul.fp32_precision == "bf16"
     finally:
         leave.set()
