@@ -35,7 +35,7 @@ def svcca(xs: Sequence[Tensor], ys: Sequence[Tensor], *, variance: float = 0.99)
     """
     if not 0 < variance <= 1:
         raise ValueError(f"variance is a share above 0 and at most 1, not {variance}")
-    left, right = _bases("svcca", xs, ys, variance)
+    left, right = _bases("svcca", xs, ys, variance, product_dtype(xs, ys))
     found = _nothing(xs, ys)
     same = left is right
     for i, x in enumerate(left):
@@ -60,7 +60,8 @@ def pwcca(xs: Sequence[Tensor], ys: Sequence[Tensor]) -> Tensor:
     where they are fewer than the features of both sides together, some correlations are 1 whatever the data, and their
     directions, and so their weights, are open: NaN.
     """
-    left, right = _bases("pwcca", xs, ys, 1.0)
+    # directions of nearly equal correlations, and so their weights, turn with the least rounding
+    left, right = _bases("pwcca", xs, ys, 1.0, torch.float64)
     found = _nothing(xs, ys)
     for i, x in enumerate(left):
         for j, y in enumerate(right):
@@ -104,7 +105,7 @@ class Basis:
     """Orthonormal directions in the space of tokens.
 
     Attributes:
-        tokens: `[n, components]`, in the type of the products.
+        tokens: `[n, components]`, in the type that products are made in.
         neurons: the features in terms of these, `[components, width]`, float64.
     """
 
@@ -113,9 +114,8 @@ class Basis:
 
 
 def _bases(
-    measure: str, xs: Sequence[Tensor], ys: Sequence[Tensor], variance: float
+    measure: str, xs: Sequence[Tensor], ys: Sequence[Tensor], variance: float, dtype: torch.dtype
 ) -> tuple[list[Basis | None], list[Basis | None]]:
-    dtype = product_dtype(xs, ys)
     left = layers_of(xs, torch.float64)
     right = left if same_layers(xs, ys) else layers_of(ys, torch.float64)
     tell(measure, [x.trouble for x in left], [y.trouble for y in right])

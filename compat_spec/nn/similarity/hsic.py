@@ -6,6 +6,7 @@ centring matrix H. Unbiased: Song et al., "Feature Selection via Dependence Maxi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,24 +72,25 @@ def _hsics(
             [made[x] for x in left], [made[y] for y in right], _like(left, dtype), [slice(0, n)], same=same
         )
         trouble = [[made[layer].trouble for layer in side] for side in (left, right)]
-        # the distances of tokens far from the mean are differences of large numbers
-        losses = [k.largest / (k.median * sigma**2) for k in made.values() if not k.trouble]
-        scales = [torch.ones_like(norms) for norms in (sums.own_x[0, 0], sums.own_y[0, 0])]
+        losses = [k.lost for layer, k in made.items() if not layer.trouble]
+        scales = [sums.own_x.new_tensor([made[layer].scale for layer in side]) for side in (left, right)]
     else:
         sums = linear_sums(left, right, dtype, same=same)
         losses = []
         scales = [sums.own_x.new_tensor([layer.scale**2 for layer in side]) for side in (left, right)]
     cross = hsic(sums.cross[0, 0], sums.rows_x[..., 0], sums.rows_y[..., 0], sums.diagonal_x, sums.diagonal_y, unbiased)
     own = []
-    for off, rows, diagonal in (
-        (sums.own_x[0, 0], sums.rows_x[..., 0], sums.diagonal_x),
-        (sums.own_y[0, 0], sums.rows_y[..., 0], sums.diagonal_y),
+    for off, rows, diagonal, side in (
+        (sums.own_x[0, 0], sums.rows_x[..., 0], sums.diagonal_x, trouble[0]),
+        (sums.own_y[0, 0], sums.rows_y[..., 0], sums.diagonal_y, trouble[1]),
     ):
         k, d = rows[:, None], diagonal[:, None]
         norms = hsic(off[:, None, None], k, k, d, d, unbiased).flatten()
         total = off + diagonal.square().sum(dim=1)
         norms = torch.where(norms > _ONLY_ROUNDING * total, norms, torch.nan)
-        losses += (total / norms)[norms > 0].tolist()
+        # where nothing is left, all of it is lost
+        shares = (total / norms).nan_to_num(nan=math.inf).tolist()
+        losses += [share for share, why in zip(shares, side, strict=True) if not why]
         if unbiased and kernel == "linear":
             # each entry is wrong by rounding of |x_i| |x_j|, about, in either direction
             entries = 0.25 * diagonal.sum(dim=1) * off.clamp(min=0).sqrt()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -18,6 +19,8 @@ def checked(xs: Sequence[Tensor] | Tensor, ys: Sequence[Tensor] | Tensor) -> tup
     if not left or not right:
         raise ValueError("there are no layers to compare")
     for features in (*left, *right):
+        if not isinstance(features, Tensor):
+            raise ValueError(f"features are tensors [n, width], not {type(features).__name__}")
         if features.ndim != 2 or not features.is_floating_point():
             raise ValueError(f"features are [n, width] of a float dtype, not {list(features.shape)} {features.dtype}")
         if not features.numel():
@@ -52,13 +55,34 @@ def row_blocks(n: int, size: int) -> Iterator[slice]:
 @contextmanager
 def exact_products(device: torch.device) -> Iterator[None]:
     """Matrix products in the type of their factors: not in TF32 or bfloat16, whatever the process allows elsewhere."""
-    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
-    allowed = [backend.fp32_precision for backend in backends]
-    try:
-        for backend in backends:
-            backend.fp32_precision = "ieee"
-        with torch.autocast(device.type, enabled=False), torch.no_grad():
-            yield
-    finally:
-        for backend, precision in zip(backends, allowed, strict=True):
-            backend.fp32_precision = precision
+    with _EXACT, torch.autocast(device.type, enabled=False), torch.no_grad():
+        yield
+
+
+class _ExactInProcess:
+    """The precision that the process allows is one for all threads: the first to need it exact sets it, and the last
+    to be done sets it back."""
+
+    def __init__(self) -> None:
+        self._backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._allowed: list[str] = []
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._allowed = [backend.fp32_precision for backend in self._backends]
+                for backend in self._backends:
+                    backend.fp32_precision = "ieee"
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                for backend, precision in zip(self._backends, self._allowed, strict=True):
+                    backend.fp32_precision = precision
+
+
+_EXACT = _ExactInProcess()

@@ -17,6 +17,10 @@ from compat_spec.nn.similarity.inputs import checked, exact_products, product_dt
 from compat_spec.nn.similarity.layer import Layer, keep_if_small, layers_of
 from compat_spec.nn.similarity.undefined import untold
 
+_MUCH_LEFT = 1 / 8
+"""Where less of a layer's variance is left without some tokens, sums without them are made in float64."""
+_ONLY_ROUNDING = 1e-12
+
 
 def standard_error(
     measure: str, xs: Sequence[Tensor] | Tensor, ys: Sequence[Tensor] | Tensor, *, groups: int = 20, **options: Any
@@ -63,14 +67,32 @@ def _linear_cka_without(xs: Sequence[Tensor], ys: Sequence[Tensor], parts: Seque
     """CKA of all tokens but those of each part: `[parts, len(xs), len(ys)]`."""
     if unbiased and len(xs[0]) - max(part.stop - part.start for part in parts) < 4:
         raise ValueError("unbiased CKA needs at least 4 tokens, and fewer are left without a group: have more groups")
-    dtype = product_dtype(xs, ys)
     same = same_layers(xs, ys)
-    left = layers_of(xs, dtype)
-    right = left if same else layers_of(ys, dtype)
+    for dtype in dict.fromkeys((product_dtype(xs, ys), torch.float64)):
+        left = layers_of(xs, dtype)
+        right = left if same else layers_of(ys, dtype)
+        rest_x, rest_y = (torch.stack([_variance_without(x, parts) for x in side]) for side in (left, right))
+        if bool((torch.cat([rest_x, rest_y]) > _MUCH_LEFT).all()):
+            break
     keep_if_small([*left, *right], dtype)
     if gram_is_cheaper(left, right, same=same):
-        return _from_gram(left, right, parts, unbiased, dtype, same=same)
-    return _from_features(left, right, parts, unbiased)
+        found = _from_gram(left, right, parts, unbiased, dtype, same=same)
+    else:
+        found = _from_features(left, right, parts, unbiased)
+    vary = torch.minimum(rest_x[:, None], rest_y[None]) > _ONLY_ROUNDING  # [len(xs), len(ys), parts]
+    return torch.where(vary.movedim(2, 0), found, torch.nan)
+
+
+def _variance_without(x: Layer, parts: Sequence[slice]) -> Tensor:
+    """The share of a layer's variance that is left without each part, `[parts]`; small where a few tokens have most."""
+    whole = x.square_norms.sum()
+    shares = []
+    for part in parts:
+        rest = x.n - (part.stop - part.start)
+        # all tokens' features sum to zero
+        of_mean = x.rows(part).double().sum(dim=0).square().sum() / rest
+        shares.append((whole - x.square_norms[part].sum() - of_mean) / whole)
+    return torch.stack(shares)
 
 
 def _from_gram(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from compat_spec.nn.similarity.inputs import product_dtype, same_layers
-from compat_spec.nn.similarity.layer import keep_if_small, layers_of
-from compat_spec.nn.similarity.neighbours import Neighbours, nearest_neighbours
+from compat_spec.nn.similarity.layer import Layer, keep_if_small, layers_of
+from compat_spec.nn.similarity.neighbours import nearest_neighbours, products_of
 from compat_spec.nn.similarity.undefined import tell
+
+T = TypeVar("T")
 
 
 def mutual_knn(xs: Sequence[Tensor], ys: Sequence[Tensor], *, k: int = 10) -> Tensor:
@@ -25,13 +29,13 @@ def mutual_knn(xs: Sequence[Tensor], ys: Sequence[Tensor], *, k: int = 10) -> Te
     Args:
         k: how many neighbours; fewer than there are other tokens.
     """
-    near_x, near_y, trouble = _neighbours(xs, ys, k)
+    near_x, near_y, trouble = _of_layers(xs, ys, k, lambda features, layer: nearest_neighbours(features, layer, k))
     tell("mutual_knn", *trouble)
     found = torch.full((len(xs), len(ys)), torch.nan, dtype=torch.float64, device=xs[0].device)
     for i, a in enumerate(near_x):
         for j, b in enumerate(near_y):
             if a is not None and b is not None:
-                found[i, j] = len(_common(a, b)[0]) / len(a.edges)
+                found[i, j] = len(_common(a, b)[0]) / len(a)
     return found
 
 
@@ -52,7 +56,12 @@ def cknna(xs: Sequence[Tensor], ys: Sequence[Tensor], *, k: int = 10) -> Tensor:
     n = len(xs[0])
     if n < 4:
         raise ValueError(f"cknna needs at least 4 tokens, not {n}")
-    near_x, near_y, trouble = _neighbours(xs, ys, k)
+
+    def kernel(features: Tensor, layer: Layer) -> _NearKernel:
+        edges = nearest_neighbours(features, layer, k)
+        return _NearKernel(edges, *products_of(edges, features, layer))
+
+    near_x, near_y, trouble = _of_layers(xs, ys, k, kernel)
     own = [[torch.nan if a is None else _masked_hsic(a, a, n) for a in side] for side in (near_x, near_y)]
     for reasons, norms in zip(trouble, own, strict=True):
         for i, norm in enumerate(norms):
@@ -68,40 +77,59 @@ def cknna(xs: Sequence[Tensor], ys: Sequence[Tensor], *, k: int = 10) -> Tensor:
     return found
 
 
-def _neighbours(
-    xs: Sequence[Tensor], ys: Sequence[Tensor], k: int
-) -> tuple[list[Neighbours | None], list[Neighbours | None], list[list[str]]]:
-    """Those of each layer, None for a layer that has none, and why."""
+@dataclass(frozen=True)
+class _NearKernel:
+    """A kernel that is zero but for the nearest neighbours of each token.
+
+    Attributes:
+        edges: as of `nearest_neighbours`.
+        products, more: the kernel there is `products`, `[edges]` in float64, plus this number.
+    """
+
+    edges: Tensor
+    products: Tensor
+    more: float
+
+
+def _of_layers(
+    xs: Sequence[Tensor], ys: Sequence[Tensor], k: int, find: Callable[[Tensor, Layer], T]
+) -> tuple[list[T | None], list[T | None], list[list[str]]]:
+    """What is found of each layer, None for a layer that has no neighbours, and why."""
     n = len(xs[0])
     if not 1 <= k < n:
         raise ValueError(f"k must be at least 1 and less than the number of tokens, {n}; it is {k}")
     dtype = product_dtype(xs, ys)
     left = layers_of(xs, dtype)
     right = left if same_layers(xs, ys) else layers_of(ys, dtype)
-    found: dict[int, Neighbours | None] = {}
+    found: dict[int, T | None] = {}
     for features, layer in zip((*xs, *ys), (*left, *right), strict=True):
         if id(layer) not in found:
             keep_if_small([layer], dtype)
-            found[id(layer)] = None if layer.trouble else nearest_neighbours(features, layer, k)
+            found[id(layer)] = None if layer.trouble else find(features, layer)
             layer.let_go()
     trouble = [[layer.trouble for layer in side] for side in (left, right)]
     return [found[id(layer)] for layer in left], [found[id(layer)] for layer in right], trouble
 
 
-def _common(a: Neighbours, b: Neighbours) -> tuple[Tensor, Tensor]:
+def _common(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Where the edges that both have are among those of a, and among those of b."""
-    places = torch.searchsorted(b.edges, a.edges).clamp_(max=len(b.edges) - 1)
-    in_a = (b.edges[places] == a.edges).nonzero().flatten()
+    places = torch.searchsorted(b, a).clamp_(max=len(b) - 1)
+    in_a = (b[places] == a).nonzero().flatten()
     return in_a, places[in_a]
 
 
-def _masked_hsic(a: Neighbours, b: Neighbours, n: int) -> float:
+def _masked_hsic(a: _NearKernel, b: _NearKernel, n: int) -> float:
     """n (n - 3) times the unbiased HSIC of kernels that are zero but at common edges; these are not symmetric."""
-    in_a, in_b = _common(a, b)
+    in_a, in_b = _common(a.edges, b.edges)
     edges, k, l = a.edges[in_a], a.products[in_a], b.products[in_b]  # noqa: E741
     i, j = edges // n, edges % n
     both_ways = torch.isin(j * n + i, edges)
     trace = (k * l)[both_ways].sum()
     columns, rows = k.new_zeros(n).index_add_(0, j, k), l.new_zeros(n).index_add_(0, i, l)
-    correction = k.sum() * l.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (columns @ rows)
-    return float(trace + correction)
+    varying = trace + k.sum() * l.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (columns @ rows)
+    # the same with a constant in place of either, which cancels between whole numbers, and so exactly
+    common = both_ways * ((n - 1) * (n - 2)) + len(edges)
+    with_l = (common - 2 * (n - 1) * j.bincount(minlength=n)[i]).double()
+    with_k = (common - 2 * (n - 1) * i.bincount(minlength=n)[j]).double()
+    constant = a.more * (with_l @ l) + b.more * (with_k @ k) + a.more * b.more * with_k.sum()
+    return float(varying + constant / ((n - 1) * (n - 2)))

@@ -56,7 +56,7 @@ class Layer:
     def device(self) -> torch.device:
         return self._features.device
 
-    def rows(self, which: slice) -> Tensor:
+    def rows(self, which: slice | Tensor) -> Tensor:
         """Some of the rows, `[rows, width]`. Not to be changed."""
         if self._kept is not None:
             return self._kept[which]

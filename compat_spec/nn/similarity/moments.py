@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -45,8 +46,8 @@ class Moments:
         blocks_y, steps_y = _centred(ys, self.mean_y, dtype)
         weight = self.n * count / total
 
-        def put(sum_so_far: Tensor, a: Tensor, b: Tensor, step_a: Tensor, step_b: Tensor) -> None:
-            sum_so_far.add_((a.T @ b).double())
+        def put(sum_so_far: Tensor, a: _Block, b: _Block, step_a: Tensor, step_b: Tensor) -> None:
+            sum_so_far.add_((a.rows.T @ b.rows).double().mul_(a.scale).mul_(b.scale))
             if weight:
                 sum_so_far.addr_(step_a, step_b, alpha=weight)
 
@@ -130,9 +131,17 @@ class SquareNorms:
         return cross, torch.stack(own[:count]), torch.stack(own[count:]), totals[0], totals[1]
 
 
+@dataclass(frozen=True)
+class _Block:
+    """Some tokens' features `[tokens, width]` without their means, divided by a scale `[]`."""
+
+    rows: Tensor
+    scale: Tensor
+
+
 def _centred(
     features: Sequence[Tensor], means: Sequence[Tensor], dtype: torch.dtype
-) -> tuple[list[Tensor], list[Tensor]]:
+) -> tuple[list[_Block], list[Tensor]]:
     """Each layer's features less their own means, and how far these are from the means so far."""
     blocks, steps = [], []
     for x, mean in zip(features, means, strict=True):
@@ -140,6 +149,9 @@ def _centred(
         # from the first token, so that what does not vary comes out exactly zero
         rest = exact - exact[0]
         own = rest.mean(dim=0)
-        blocks.append((rest - own).to(dtype))
+        rest -= own
+        # a power of 2 changes no rounding, and leaves float32 numbers for the products
+        scale = torch.exp2(rest.abs().amax().log2().round().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0))
+        blocks.append(_Block(rest.div_(scale).to(dtype), scale))
         steps.append(exact[0] + own - mean)
     return blocks, steps

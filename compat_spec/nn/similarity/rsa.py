@@ -8,14 +8,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from compat_spec.nn.similarity.distances import Bins, SquaredDistances
+from compat_spec.nn.similarity.distances import Bins, QuantileBins, SortedDistances, SquaredDistances
 from compat_spec.nn.similarity.gram import Kernel, gram_sums
 from compat_spec.nn.similarity.inputs import product_dtype, same_layers
 from compat_spec.nn.similarity.layer import Layer, keep_if_small, layers_of
 from compat_spec.nn.similarity.undefined import tell
 
 _SORTED_TOKENS = 1024
-"""The dissimilarities of so many tokens are sorted; of more, those in one of many narrow bins share a rank."""
+"""The dissimilarities of so many tokens are sorted; of more, those in one of many bins share a rank."""
 
 
 def rsa(
@@ -48,14 +48,16 @@ def rsa(
     if n < 3:
         raise ValueError(f"rsa needs at least 3 tokens, not {n}")
     exact = correlation == "spearman" and n <= _SORTED_TOKENS
-    dtype = torch.float64 if exact else product_dtype(xs, ys)
+    # ranks, and roots, tell of small distances, too, which in float32 are rounding where some tokens are far away
+    small_count = correlation == "spearman" or dissimilarity == "euclidean"
+    dtype = torch.float64 if small_count else product_dtype(xs, ys)
     left = layers_of(xs, dtype, _PREPARED[dissimilarity])
     same = same_layers(xs, ys)
     right = left if same else layers_of(ys, dtype, _PREPARED[dissimilarity])
     keep_if_small([*left, *right], dtype)
 
     def kernel(layer: Layer) -> Kernel:
-        distances = SquaredDistances(layer)
+        distances = SquaredDistances(layer, dtype)
         if correlation == "pearson":
             return _Dissimilarities(distances, root=dissimilarity == "euclidean")
         return _Ranks(distances) if exact else _BinnedRanks(distances, dtype)
@@ -143,19 +145,13 @@ class _Ranks:
 
     def __init__(self, distances: SquaredDistances) -> None:
         n = distances.n
-        everything = torch.empty(n, n, dtype=torch.float64, device=distances.norms.device)
-        distances.tile(slice(0, n), slice(0, n), everything)
-        above = torch.triu_indices(n, n, offset=1, device=everything.device)
-        values, order = everything[above[0], above[1]].sort()
-        # what differs by rounding only is equal
-        new = values.diff() > 1e-13 * 4 * distances.norms.max()
-        group = torch.cat([new.new_zeros(1), new]).cumsum(0)
-        sizes = group.bincount()
+        pairs = SortedDistances(distances, torch.arange(n, device=distances.norms.device), torch.float64)
+        sizes = pairs.run.bincount()
         middle = sizes.cumsum(0) - (sizes + 1) / 2
-        ranks = torch.empty_like(values)
-        ranks[order] = (middle[group] / max(1, len(values) - 1) * 2 - 1).to(values.dtype)
-        self._ranks = torch.zeros_like(everything)
-        self._ranks[above[0], above[1]] = ranks
+        ranks = torch.empty_like(pairs.values)
+        ranks[pairs.order] = (middle[pairs.run] / max(1, len(ranks) - 1) * 2 - 1).to(ranks.dtype)
+        self._ranks = ranks.new_zeros(n, n)
+        self._ranks[pairs.above[0], pairs.above[1]] = ranks
         self._ranks += self._ranks.T.clone()
 
     def tile(self, rows: slice, columns: slice, out: Tensor) -> None:
@@ -173,7 +169,8 @@ class _BinnedRanks:
 
     def __init__(self, distances: SquaredDistances, dtype: torch.dtype) -> None:
         self._distances = distances
-        self._bins = Bins(distances, dtype)
+        bins = Bins(distances, dtype)
+        self._bins = bins if bins.resolve() else QuantileBins(distances, dtype)
         counts = self._bins.counts.double()
         middle = counts.cumsum(0) - (counts + 1) / 2
         self._ranks = (middle / (counts.sum() - 1) * 2 - 1).to(dtype)

@@ -59,6 +59,14 @@ def test_large_and_drifting_means_cost_no_accuracy(monkeypatch, measure, options
 
 
 @EACH
+@pytest.mark.parametrize("scale", [1e-25, 1e25])
+def test_the_scale_of_features_may_be_anything(measure, options, scale):
+    xs, ys = ([x.float() * scale for x in related(90, [9], seed)] for seed in (1, 5))
+    found = streamed(measure, xs, ys, [40], **options)
+    torch.testing.assert_close(found, similarity(measure, xs, ys, **options), atol=1e-6, rtol=0)
+
+
+@EACH
 def test_computing_in_between_changes_nothing(measure, options):
     xs, ys = related(90, [9], 1), related(90, [12], 5)
     stream = Accumulator(measure, **options)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from compat_spec.nn.similarity import UndefinedSimilarityWarning, distances, gram, hsic, similarity
+from compat_spec.nn.similarity import UndefinedSimilarityWarning, distances, gram, hsic, inputs, similarity
 from tests.nn.similarity.made_up import gaussian, related
 
 
@@ -174,6 +176,19 @@ def test_rbf_cka_agrees_with_its_definition(unbiased, sigma, n, widths, seed):
     torch.testing.assert_close(found, by_definition(xs, ys, False, rbf, sigma=sigma), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("unbiased", [False, True])
+@pytest.mark.parametrize("sigma", [1e3, 1e6, 1e12, 1e200])
+def test_a_wide_rbf_kernel_is_as_good_as_linear(sigma, unbiased):
+    xs, ys = ([x.float() for x in related(40, [9], seed)] for seed in (1, 5))
+    found = similarity("cka", xs, ys, kernel="rbf", sigma=sigma, unbiased=unbiased)
+    torch.testing.assert_close(found, similarity("cka", xs, ys, unbiased=unbiased), atol=1e-5, rtol=0)
+
+
+def test_a_narrow_rbf_kernel_tells_all_tokens_apart():
+    xs, ys = related(40, [9], 1), related(40, [12], 5)
+    assert similarity("cka", xs, ys, kernel="rbf", sigma=1e-200).item() == pytest.approx(1)
+
+
 def test_rbf_cka_tells_small_differences_of_distances_in_wide_features():
     xs, ys = related(80, [3000], 1), related(80, [2000], 5)
     expected = by_definition(xs, ys, True, rbf, sigma=1.0)
@@ -257,6 +272,34 @@ def test_what_is_not_finite_is_named():
     with pytest.warns(UndefinedSimilarityWarning, match="layer 1 of ys: they have values that are not finite"):
         found = similarity("cka", [x], [x, y])
     assert found.isnan().tolist() == [[False, True]]
+
+
+def test_precision_is_set_back_when_the_last_of_several_threads_is_done():
+    matmul, device = torch.backends.mkldnn.matmul, torch.device("cpu")
+    inside, leave = threading.Event(), threading.Event()
+
+    def other() -> str:
+        with inputs.exact_products(device):
+            inside.set()
+            leave.wait(timeout=30)
+            return matmul.fp32_precision
+
+    before = matmul.fp32_precision
+    try:
+        matmul.fp32_precision = "bf16"
+        with ThreadPoolExecutor(1) as pool:
+            with inputs.exact_products(device):
+                seen = pool.submit(other)
+                assert inside.wait(timeout=30)
+            leave.set()
+            assert seen.result() == "ieee"
+        assert matmul.fp32_precision == "bf16"
+        with pytest.raises(KeyError), inputs.exact_products(device):
+            raise KeyError
+        assert matmul.fp32_precision == "bf16"
+    finally:
+        leave.set()
+        matmul.fp32_precision = before
 
 
 def test_low_precision_elsewhere_does_not_leak_into_the_products():
