@@ -316,9 +316,14 @@ def test_attentions_are_added_up_with_their_probabilities() -> None:
     torch.testing.assert_close(mixture(x)[0], expected)
 
 
-def test_routed_attentions_do_not_cache() -> None:
+@pytest.mark.parametrize("variant", ["attention", "both", "capacity", "sequence"])
+@pytest.mark.parametrize("model_type", ["gpt2", "opt", "llama"])
+def test_what_needs_more_than_keys_and_values_does_not_cache(variant: str, model_type: str) -> None:
+    module: Any = routed(variant, model_type)
     with pytest.raises(ValueError, match="use_cache=False"):
-        routed("attention")(input_ids=IDS, use_cache=True)
+        module(input_ids=IDS, use_cache=True)
+    with pytest.raises(ValueError, match="use_cache=False"):
+        module.generate(IDS[:1], max_new_tokens=2, pad_token_id=0)
 
 
 def test_only_what_is_mixed_may_differ_without_a_trunk() -> None:
