@@ -60,3 +60,9 @@ def test_what_comparing_features_takes() -> None:
     printed = run("similarity.py", "--measures", "cka", "cka streamed", "mutual_knn", *size)
     assert "2 x 2 layers, 64 tokens, width 8" in printed
     assert printed.count("GFLOP/s") == 6
+
+
+def test_what_reading_a_sweep_together_saves() -> None:
+    printed = run("sweeps.py", "--blocks", "2", "--width", "16", "--heads", "2", "--tokens", "256", "--repeat", "1")
+    assert "2 blocks of width 16, 8 points, 256 tokens" in printed
+    assert printed.count(" s │ ") == 4
