@@ -139,6 +139,8 @@ class _Stitching:
                 self._train(pair, group)
             sums, scored = self._score(pair, group)
             for maps, found in zip(group, sums, strict=True):
+                if self.recipe.steps:  # the last of them may have been too far
+                    _check_converging(maps, float(found.sum()))
                 losses[maps.sources, maps.block] = found / scored
         return StitchingLosses(losses, scored)
 
@@ -206,8 +208,7 @@ class _Stitching:
                 losses.append(_backward(pair, maps, ids, targets, hidden))
                 self._tell(ids.numel(), f"step {step + 1} of {recipe.steps}")
             for maps, loss in zip(group, torch.stack(losses).tolist(), strict=True):
-                if not math.isfinite(loss):
-                    raise CompatError(f"the loss of stitching into block {maps.block} became {loss}: try a lower lr")
+                _check_converging(maps, loss)
             for parameters in optimizer.param_groups:
                 parameters["lr"] = recipe.lr * schedule.factor(step)
             optimizer.step()
@@ -239,6 +240,11 @@ class _Stitching:
     def _tell(self, tokens: int, note: str) -> None:
         self.done += tokens
         self.progress(self.done, self.total, note)
+
+
+def _check_converging(maps: LinearMaps, loss: float) -> None:
+    if not math.isfinite(loss):
+        raise CompatError(f"the loss of stitching into block {maps.block} became {loss}: try a lower lr")
 
 
 def _backward(pair: StitchedPair, maps: LinearMaps, ids: Tensor, targets: Tensor, hidden: Sequence[Tensor]) -> Tensor:

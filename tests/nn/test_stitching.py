@@ -266,6 +266,10 @@ def test_what_cannot_be_stitched_is_an_error():
         stitching_losses(network, network, TRAIN, TEST, StitchingRecipe(context=99), device="cpu")
     with pytest.raises(CompatError, match="the loss of stitching into block 0 became nan: try a lower lr"):
         stitching_losses(network, network, TRAIN, TEST, StitchingRecipe(lr=1e38, context=16), device="cpu")
+    with pytest.raises(CompatError, match="became nan: try a lower lr"):  # by the only step
+        stitching_losses(
+            network, network, TRAIN, TEST, StitchingRecipe(lr=torch.inf, steps=1, context=16), device="cpu"
+        )
     other = Network(network.module, byte_tokenizer())
     other.tokenizer.add_tokens(["=?"])
     network.tokenizer.add_tokens(["!="])

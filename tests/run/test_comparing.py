@@ -103,6 +103,7 @@ def test_stitching_losses_are_rows_with_the_tokens_that_the_loss_is_of(done: Wor
         ("use: stitching, between: [one, average]", "'average' is a merge, and a model is needed here"),
         ("use: stitching, between: [one, two], site: mlp", "'site' is not a parameter of stitching"),
         ("use: stitching, between: [one, two], ridge: 0", "expected more than 0"),
+        ("use: stitching, between: [one, two], lr: .inf", "expected a finite number"),
         ("use: cka, between: [one, two], site: mlp, embedding: true", "embedding goes with site: block"),
         ("use: cka, between: [one, two], rows: first", "'tokens', 'last' or 'mean'"),
     ],

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from compat_spec.nn.similarity.feature_space import cross_product
-from compat_spec.nn.similarity.inputs import product_dtype, row_blocks, same_layers
+from compat_spec.nn.similarity.inputs import product_dtype, product_over_rows, row_blocks, same_layers
 from compat_spec.nn.similarity.layer import Layer, layers_of
 from compat_spec.nn.similarity.nuclear import nuclear_norm
 from compat_spec.nn.similarity.undefined import tell, tell_pairs
@@ -159,9 +159,9 @@ def components(values: Tensor, variance: float) -> int:
 def _product(x: Tensor, y: Tensor) -> Tensor:
     blocks = row_blocks(len(x), 4096)
     first = next(blocks)
-    total = (x[first].T @ y[first]).double()
+    total = product_over_rows(x[first], y[first])
     for block in blocks:
-        total += (x[block].T @ y[block]).double()
+        total += product_over_rows(x[block], y[block])
     return total
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from compat_spec.nn.similarity.inputs import row_blocks
+from compat_spec.nn.similarity.inputs import product_over_rows, row_blocks
 from compat_spec.nn.similarity.layer import Layer
 
 _COLUMNS = 1024
@@ -35,7 +35,7 @@ def cross_product(
     total: Tensor | None = None
     for block in row_blocks(some.stop - some.start, max(1, _BLOCK_ENTRIES // max(x.width, y.width))):
         which = slice(some.start + block.start, some.start + block.stop)
-        product = (x.rows(which)[:, columns].T @ y.rows(which)[:, onwards:]).double()
+        product = product_over_rows(x.rows(which)[:, columns], y.rows(which)[:, onwards:])
         total = product if total is None else total.add_(product)
     assert total is not None
     return total

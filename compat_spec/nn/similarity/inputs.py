@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+_THIN = 32
+
 
 def checked(xs: Sequence[Tensor] | Tensor, ys: Sequence[Tensor] | Tensor) -> tuple[list[Tensor], list[Tensor]]:
     """The layers of both sides on one device that has float64: that of `xs`, or the CPU.
@@ -45,6 +47,17 @@ def product_dtype(*sides: Sequence[Tensor]) -> torch.dtype:
     """In which type products are made at first: float32, or float64 for features of float64."""
     wide = any(features.dtype == torch.float64 for side in sides for features in side)
     return torch.float64 if wide else torch.float32
+
+
+def product_over_rows(a: Tensor, b: Tensor) -> Tensor:
+    """A'B in float64, of `[rows, width]` each, from products in their type.
+
+    Libraries add up products of wide matrices in parts, and those of thin ones row after row: over thousands of rows
+    that costs float32 two digits and more, so thin ones are made in float64.
+    """
+    if min(a.shape[1], b.shape[1]) < _THIN:
+        a, b = a.double(), b.double()
+    return (a.T @ b).double()
 
 
 def row_blocks(n: int, size: int) -> Iterator[slice]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from compat_spec.nn.similarity.inputs import product_over_rows
+
 
 class Moments:
     """Sums over all tokens so far that second moments, and the unbiased HSIC of linear kernels, are made of.
@@ -47,7 +49,7 @@ class Moments:
         weight = self.n * count / total
 
         def put(sum_so_far: Tensor, a: _Block, b: _Block, step_a: Tensor, step_b: Tensor) -> None:
-            sum_so_far.add_((a.rows.T @ b.rows).double().mul_(a.scale).mul_(b.scale))
+            sum_so_far.add_(product_over_rows(a.rows, b.rows).mul_(a.scale).mul_(b.scale))
             if weight:
                 sum_so_far.addr_(step_a, step_b, alpha=weight)
 

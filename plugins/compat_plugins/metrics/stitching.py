@@ -33,13 +33,19 @@ class Stitching(LayerMetric):
     )
     batch_size: int = Field(default=4, ge=1, description="Windows of the train split in a step.")
     lr: float = Field(
-        default=3e-3, gt=0, description="The learning rate of Adam, for features scaled to a variance of 1."
+        default=3e-3,
+        gt=0,
+        allow_inf_nan=False,
+        description="The learning rate of Adam, for features scaled to a variance of 1.",
     )
     fit_tokens: int = Field(
         default=4096, ge=4, description="Tokens of the train split that the least-squares maps are fitted on."
     )
     ridge: float = Field(
-        default=1e-6, gt=0, description="What the fit adds to the variance of each feature, scaled to 1."
+        default=1e-6,
+        gt=0,
+        allow_inf_nan=False,
+        description="What the fit adds to the variance of each feature, scaled to 1.",
     )
     tokens: int | None = Field(
         default=4096, ge=1, description="Score about so many tokens, from the split's beginning; null is all."

@@ -126,3 +126,13 @@ def test_the_standard_error_is_undefined_where_only_one_group_varies():
     x = torch.full((40, 5), 0.3)
     x[:2] = gaussian(2, 5).float()
     assert standard_error("cka", [x], [gaussian(40, 6).float()]).isnan().all()
+
+
+@pytest.mark.parametrize(("measure", "options"), [("cka", {}), ("cka", {"unbiased": True}), ("procrustes", {})])
+@pytest.mark.parametrize("widths", [(1, 1), (8, 15), (3, 200)])
+def test_thin_layers_of_many_tokens_lose_nothing_in_long_sums(widths, measure, options):
+    xs, ys = ([in_two_groups(x * 10)[torch.arange(20000) % 10003]] for x in (gaussian(20000, w) for w in widths))
+    xs[0][0] *= 100
+    found = similarity(measure, [xs[0].float()], [ys[0].float()], **options)
+    expected = similarity(measure, [xs[0].float().double()], [ys[0].float().double()], **options)
+    torch.testing.assert_close(found, expected, atol=2e-6, rtol=0)
