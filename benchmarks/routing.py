@@ -11,7 +11,8 @@ its own, of whose steps the fastest counts; "peak" is memory beyond what the pro
 models' weights.
 
 "floor" is the time of the matrix products that all of them need, and nothing else: of experts (forward, and backward to
-their inputs), attention's projections and the head.
+their inputs), attention's projections and the head. "floor, joined" is the same if the experts of a block were one
+matrix, which would have to be held beside them.
 """
 
 from __future__ import annotations
@@ -181,13 +182,20 @@ def _status(name: str) -> int:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith(name))
 
 
-def floor(shape: Shape, precision: str, repeat: int, device: str, clock: Callable[[], float]) -> float:
-    """Seconds of the matrix products of one step, each into memory that is there already."""
+def floor(
+    shape: Shape, precision: str, repeat: int, device: str, clock: Callable[[], float], *, joined: bool = False
+) -> float:
+    """Seconds of the matrix products of one step, each into memory that is there already.
+
+    Args:
+        joined: as if the experts of a block were one matrix.
+    """
     dtype = getattr(torch, precision)
-    width, inner, tokens = shape.width, 4 * shape.width, shape.tokens
+    experts, times_wider = (1, shape.experts) if joined else (shape.experts, 1)
+    width, inner, tokens = shape.width, 4 * shape.width * times_wider, shape.tokens
     products = {  # (from, to): how many of them, with all experts and both directions
-        (width, inner): shape.experts * (2 * shape.blocks - 1),  # into the MLP; backward from its output
-        (inner, width): shape.experts * (2 * shape.blocks - 1),  # out of it; backward to its input, not in the first
+        (width, inner): experts * (2 * shape.blocks - 1),  # into the MLP; backward from its output
+        (inner, width): experts * (2 * shape.blocks - 1),  # out of it; backward to its input, not in the first
         (width, 3 * width): 2 * shape.blocks - 1,
         (width, width): 2 * shape.blocks - 1,
         (width, shape.vocabulary): 1,
@@ -262,6 +270,8 @@ def main() -> None:
             table.add_row(*cells)
             console.print(", ".join(cells), style="dim")
         table.add_row(precision, "floor", f"{least:.2f} s")
+        joined = floor(shape, precision, 3, chosen.device, clock, joined=True) * kept / shape.experts
+        table.add_row(precision, "floor, joined", f"{joined:.2f} s")
     console.print(table)
 
 

@@ -20,7 +20,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic.fields import FieldInfo
@@ -473,6 +473,18 @@ class LayerScores:
     """The number of the first layer of both: -1 where what goes into the first block comes before the blocks."""
 
 
+class FeatureChoice(TypedDict, total=False):
+    """Which features: arguments of `compat_spec.nn.features.features`."""
+
+    site: Literal["block", "mlp", "attention"]
+    tokens: int
+    rows: Literal["tokens", "last", "mean"]
+    part: Literal["all", "answer"]
+    context: int | None
+    seed: int
+    embedding: bool
+
+
 class Comparison(Protocol):
     """What the engine offers to a metric of two networks, which read the same tokens: both, one task, and features."""
 
@@ -487,23 +499,17 @@ class Comparison(Protocol):
 
     def encoded(self, split: str) -> EncodedSplit: ...
 
-    def features(
-        self,
-        split: str,
-        *,
-        site: Literal["block", "mlp", "attention"] = "block",
-        tokens: int = 2048,
-        rows: Literal["tokens", "last", "mean"] = "tokens",
-        part: Literal["all", "answer"] = "all",
-        context: int | None = None,
-        seed: int = 0,
-        embedding: bool = False,
-    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    def features(self, split: str, **which: Unpack[FeatureChoice]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """The features `[rows, width]` of each layer of `a` and of `b`, at least 4 rows, the same ones of both.
 
-        As `compat_spec.nn.features.features` has them. They are shared by metrics: never change them in place.
-        `context` None is what both networks accept, at most 1,024.
+        By default, of 2,048 tokens of the residual stream after each block; `context` None is what both networks
+        accept, at most 1,024. They are shared by metrics: never change them in place.
         """
+
+    def feature_batches(
+        self, split: str, **which: Unpack[FeatureChoice]
+    ) -> Iterator[tuple[Sequence[Tensor], Sequence[Tensor]]]:
+        """The same rows a few thousand at a time, so that they are never all in memory; read anew for each metric."""
 
     def progress(self, done: int, total: int, note: str = "") -> None: ...
 
@@ -551,18 +557,24 @@ class PairMetric(LayerMetric):
         return self
 
     def measure(self, comparison: Comparison) -> LayerScores:
-        a, b = comparison.features(
-            self.split,
-            site=self.site,
-            tokens=self.tokens,
-            rows=self.rows,
-            part=self.part,
-            context=self.context,
-            seed=self.seed,
-            embedding=self.embedding,
-        )
-        first = -1 if self.embedding else 0
-        return LayerScores(self.compare(a, b), n=len(a[0]), errors=self.errors(a, b), first=first)
+        a, b = comparison.features(self.split, **self.taken())
+        return LayerScores(self.compare(a, b), n=len(a[0]), errors=self.errors(a, b), first=self.first_layer)
+
+    def taken(self) -> FeatureChoice:
+        """Which features it compares."""
+        return {
+            "site": self.site,
+            "tokens": self.tokens,
+            "rows": self.rows,
+            "part": self.part,
+            "context": self.context,
+            "seed": self.seed,
+            "embedding": self.embedding,
+        }
+
+    @property
+    def first_layer(self) -> int:
+        return -1 if self.embedding else 0
 
     @abstractmethod
     def compare(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:

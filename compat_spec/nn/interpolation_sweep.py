@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from compat_spec.nn.anatomy import MlpForm
-from compat_spec.nn.mixture.building import frozen_mlps
+from compat_spec.nn.mixture.building import frozen_mlps, weights_by_block
 from compat_spec.nn.mixture.fitting import trunk_of
 from compat_spec.nn.mixture.modules import Experts
 from compat_spec.nn.network import Network
@@ -60,10 +60,13 @@ def interpolate_together(
 
     Returns: a module that for `input_ids [batch, seq]` gives logits `[merges * batch, seq, vocabulary]`, those of the
     first merge first.
+
+    Raises what `interpolate` raises for any of them.
     """
     body = trunk_of(networks, trunk, "mlp")
     depth, merges = len(body.anatomy), len(weights)
-    by_block = [[[_at(weight, block) for weight in own] for own in weights] for block in range(depth)]
+    by_merge = [weights_by_block(own, len(networks), depth) for own in weights]
+    by_block = [[own[block] for own in by_merge] for block in range(depth)]
     parting = next((block for block, own in enumerate(by_block) if own != [own[0]] * merges), depth - 1)
     mlps = frozen_mlps(networks)
     blends = [
@@ -80,10 +83,6 @@ def interpolate_together(
     for block in range(parting, depth):
         blocks[block].register_forward_pre_hook(_repeated(merges, first=block == parting), with_kwargs=True)
     return module.train(body.module.training)
-
-
-def _at(weight: float | Sequence[float], block: int) -> float:
-    return weight if isinstance(weight, float | int) else weight[block]
 
 
 def _repeated(times: int, *, first: bool) -> Any:

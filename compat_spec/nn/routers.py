@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,24 @@ from compat_spec.errors import CompatError
 
 Site = Literal["mlp", "attention"]
 """Which part of its block a router chooses experts of."""
+
+
+class Handover:
+    """Keeps a tensor of a forward pass for another block, or for the loss.
+
+    A copy keeps nothing: it has no part in the pass, which may have been left in the middle.
+    """
+
+    kept: Tensor | None = None
+
+    def take(self) -> Tensor:
+        if self.kept is None:
+            raise RuntimeError("a block whose router reads the input of the block before ran before that block")
+        kept, self.kept = self.kept, None
+        return kept
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Handover:
+        return Handover()
 
 
 class Router(nn.Linear):
@@ -34,7 +52,7 @@ class Router(nn.Linear):
         super().__init__(width, experts, bias=False, dtype=torch.float32)
         self.noise = nn.Parameter(torch.zeros_like(self.weight)) if noise else None
         self.balance = balance
-        self._auxiliary: Tensor | None = None
+        self._auxiliary = Handover()
 
     def reset_parameters(self) -> None:
         nn.init.kaiming_uniform_(self.weight, a=0)
@@ -47,12 +65,12 @@ class Router(nn.Linear):
                 scores = scores + torch.randn_like(scores) * F.softplus(F.linear(x, self.noise))
             probabilities = scores.softmax(-1)
         if self.balance and self.training and torch.is_grad_enabled():
-            self._auxiliary = self.balance * imbalance(probabilities)
+            self._auxiliary.kept = self.balance * imbalance(probabilities)
         return probabilities
 
     def auxiliary_loss(self) -> Tensor | None:
         """What the last pass in training adds to the loss; it is given once."""
-        loss, self._auxiliary = self._auxiliary, None
+        loss, self._auxiliary.kept = self._auxiliary.kept, None
         return loss
 
 
@@ -71,19 +89,21 @@ def imbalance(probabilities: Tensor) -> Tensor:
 class SharedRouter(Router):
     """The first block's router, whose choice the `Follower` of every other block repeats in the same forward pass."""
 
-    _choice: Tensor | None = None
+    def __init__(self, width: int, experts: int, *, noise: bool = False, balance: float = 0.0) -> None:
+        super().__init__(width, experts, noise=noise, balance=balance)
+        self._choice = Handover()
 
     def forward(self, x: Tensor) -> Tensor:
-        self._choice = super().forward(x)
-        return self._choice
+        self._choice.kept = choice = super().forward(x)
+        return choice
 
     def choice(self, *, last: bool) -> Tensor:
         """What it said in this pass; the last to ask leaves nothing behind for the next pass."""
-        if self._choice is None:
+        choice = self._choice.kept
+        if choice is None:
             raise RuntimeError("a block that follows the first block's choice ran before it")
-        choice = self._choice
         if last:
-            self._choice = None
+            self._choice.kept = None
         return choice
 
 
@@ -117,18 +137,6 @@ class PreviousRouter(Router):
         if self.after is not None:
             self.after.kept = x
         return super().forward(given)
-
-
-class Handover:
-    """Keeps a tensor from one block to the next, within a forward pass."""
-
-    kept: Tensor | None = None
-
-    def take(self) -> Tensor:
-        if self.kept is None:
-            raise RuntimeError("a block whose router reads the input of the block before ran before that block")
-        kept, self.kept = self.kept, None
-        return kept
 
 
 class SequenceRouter(Router):

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compat_spec.errors import CompatError
+from compat_spec.nn.auxiliary import auxiliary_loss
 from compat_spec.nn.batches import IGNORED, Batches, derived_seed
 from compat_spec.nn.data import EncodedSplit
 from compat_spec.nn.head import logits_at
@@ -232,7 +233,7 @@ class _Training:
                 "batch_size and double accumulate (the result is the same), or train with precision: bfloat16"
             ) from error
         factor = self.schedule.factor(step)
-        value, auxiliary_value = float(loss), float(added)
+        value, auxiliary_value = (float(number) for number in torch.stack([loss, added]).tolist())
         if not math.isfinite(value):
             raise CompatError(
                 f"the loss became {value} in step {step + 1}, at {factor:.3g} times the learning rate: try a lower lr"
@@ -286,14 +287,6 @@ class _Training:
         """Of the steps that were done here, since the training was begun or taken up again."""
         tokens = self.steps_here * self.batches.rows * self.context
         return tokens / self.seconds if self.seconds else 0.0
-
-
-def auxiliary_loss(module: nn.Module) -> Tensor | None:
-    """What the parts of a module ask to be added to the loss of its last pass, by their `auxiliary_loss()`, if any."""
-    parts: Iterator[Any] = module.modules()
-    asked = [part.auxiliary_loss() for part in parts if hasattr(part, "auxiliary_loss")]
-    found = [loss for loss in asked if loss is not None]
-    return torch.stack(found).sum() if found else None
 
 
 def _curve(losses: Sequence[float]) -> list[float]:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from compat_spec.plan.artifacts import Artifacts
 from compat_spec.plan.describe import model_infos
-from compat_spec.plan.gathering import gathered
 from compat_spec.plan.measurements import Measurements
 from compat_spec.plan.points import Assignment, Points, own_point, select
 from compat_spec.plan.steps import Plan, TaskInfo
@@ -35,7 +34,7 @@ def make_plan(spec: Spec) -> Plan:
         experiment=spec.name,
         spec_text=spec.text,
         spec_path=str(spec.path),
-        steps=gathered(artifacts.steps),
+        steps=artifacts.steps,
         measurements={key: tuple(found) for key, found in measurements.found.items()},
         models=model_infos(spec),
         tasks=tasks,

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
-from compat_spec.plan.steps import Step, StepKind
+from compat_spec.plan.steps import Plan, Step, StepKind
 
 MOST = 8
 """How many networks are read as one: more save little, and leave less for other processes."""
 
 
-def gathered(steps: Mapping[str, Step]) -> dict[str, Step]:
-    """The same steps; those that measure a network beside others on the same tokens know which in `together`.
+def gathered(plan: Plan, needed: Iterable[str]) -> Plan:
+    """The same plan; of the needed steps, those that measure networks of one sweep on the same tokens are told so.
 
     `settings["together"]` is, for each network, its own among them, the fingerprint and the parameters of its merge.
-    Nothing depends on it but time: each step can be done without the others.
+    Nothing depends on it but time: each step can be done without the others. What is measured already is left out.
     """
+    steps = plan.steps
     groups: dict[str, list[str]] = {}
-    for fingerprint, step in steps.items():
+    for fingerprint in needed:
+        step = steps[fingerprint]
         if step.kind is StepKind.MEASURE:
             merge = steps[step.inputs["network"].fingerprint]
             if merge.settings.get("sweeps"):
@@ -32,7 +34,7 @@ def gathered(steps: Mapping[str, Step]) -> dict[str, Step]:
             for fingerprint in some if len(some) > 1 else ():
                 step = steps[fingerprint]
                 found[fingerprint] = replace(step, settings={**step.settings, "together": together})
-    return found
+    return replace(plan, steps=found)
 
 
 def _kin(step: Step, merge: Step) -> str:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
-from compat_spec.components import LayerMetric
+from compat_spec.components import FeatureChoice, LayerMetric
 from compat_spec.errors import CompatError
-from compat_spec.nn.capture import Site
 from compat_spec.nn.data import EncodedSplit
-from compat_spec.nn.features import features
+from compat_spec.nn.features import feature_batches, features
 from compat_spec.nn.network import Network, check_same_vocabulary
-from compat_spec.nn.rows import Part, RowKind
 from compat_spec.nn.similarity import UndefinedSimilarityWarning
 from compat_spec.nn.windows import context_length
 from compat_spec.plan import Step
@@ -47,51 +45,55 @@ class StepComparison:
     def encoded(self, split: str) -> EncodedSplit:
         return read_tokens(self._workspace.store.path(self._step.inputs["tokens"]), split)
 
-    def features(
-        self,
-        split: str,
-        *,
-        site: Site = "block",
-        tokens: int = 2048,
-        rows: RowKind = "tokens",
-        part: Part = "all",
-        context: int | None = None,
-        seed: int = 0,
-        embedding: bool = False,
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        encoded = self.encoded(split)
-        # windows must be the same for both
-        context = min(context_length(network, context) for network in (self.a, self.b))
+    def features(self, split: str, **which: Unpack[FeatureChoice]) -> tuple[list[Tensor], list[Tensor]]:
+        encoded, which = self.encoded(split), self._whole(which)
 
         def of(role: str, network: Network) -> list[Tensor]:
             self._workspace.stop_here()
             inputs = (self._step.inputs[role], self._step.inputs["tokens"])
             return self._workspace.features.get(
-                (*inputs, split, site, tokens, rows, part, context, seed, embedding, self.device),
+                (*inputs, split, *sorted(which.items()), self.device),
                 lambda: features(
                     network,
                     encoded,
-                    site=site,
-                    tokens=tokens,
-                    rows=rows,
-                    part=part,
-                    context=context,
-                    seed=seed,
-                    embedding=embedding,
+                    **which,
                     device=self.device,
                     progress=lambda done, total: self.progress(done, total, f"features of {role}"),
                 ),
             )
 
         left, right = of("a", self.a), of("b", self.b)
-        if len(left[0]) < FEWEST_ROWS:
-            what = {"tokens": "tokens", "last": "last tokens of examples", "mean": "means over examples"}[rows]
-            answers = " in answers" if part == "answer" else ""
-            raise CompatError(
-                f"layers are compared on at least {FEWEST_ROWS} {what}, and the split {split!r} has only "
-                f"{len(left[0])}{answers}"
-            )
+        self._check_enough(len(left[0]), split, which)
         return left, right
+
+    def feature_batches(
+        self, split: str, **which: Unpack[FeatureChoice]
+    ) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+        encoded, which = self.encoded(split), self._whole(which)
+        sides = [
+            feature_batches(network, encoded, **which, device=self.device, progress=progress)
+            for network, progress in ((self.a, self.progress), (self.b, None))
+        ]
+        rows = 0
+        for left, right in zip(*sides, strict=True):
+            self._workspace.stop_here()
+            rows += len(left[0])
+            yield left, right
+        self._check_enough(rows, split, which)
+
+    def _whole(self, which: FeatureChoice) -> Any:
+        """What to ask for, with what is asked for by default. Windows must be the same for both networks."""
+        context = min(context_length(network, which.get("context")) for network in (self.a, self.b))
+        return {"site": "block", "tokens": 2048, "seed": 0, **which, "context": context}
+
+    def _check_enough(self, found: int, split: str, which: Mapping[str, Any]) -> None:
+        if found >= FEWEST_ROWS:
+            return
+        kinds = {"tokens": "tokens", "last": "last tokens of examples", "mean": "means over examples"}
+        what = kinds[which.get("rows", "tokens")] + (" in answers" if which.get("part") == "answer" else "")
+        raise CompatError(
+            f"layers are compared on at least {FEWEST_ROWS} {what}, and the split {split!r} has only {found}"
+        )
 
     def progress(self, done: int, total: int, note: str = "") -> None:
         self._workspace.link.tell(self._step.fingerprint, done, total, note)

@@ -15,6 +15,7 @@ from threading import Event as Flag
 from compat_spec.components import Executor
 from compat_spec.errors import InterruptedRun
 from compat_spec.plan import Plan, Step
+from compat_spec.plan.gathering import gathered
 from compat_spec.plan.needed import needed_steps
 from compat_spec.results import ModelRow, Results, ResultsError, RunInfo, RunWriter, TaskRow
 from compat_spec.run.devices import names_of, resolve_devices
@@ -119,6 +120,7 @@ class _Run:
         self.started = time.monotonic()
         self._set_broken_aside()
         self.needed = needed_steps(plan, store)
+        self.plan = gathered(plan, self.needed)
         needed = set(self.needed)
         self.found = [step for step in plan.steps if step not in needed and store.has(step)]
         # where nothing is to be computed, there is no need to ask torch for its devices, which takes seconds

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compat_spec.components import Example, ModelMetric, Task
+from compat_spec.errors import CompatError, InterruptedRun
 from compat_spec.nn.data import EncodedSplit
 from compat_spec.nn.evaluation import TokenScores, token_scores_together
 from compat_spec.nn.network import Network
@@ -44,8 +45,23 @@ class StepEvaluation:
         return read_tokens(self._workspace.store.path(self._step.inputs["tokens"]), split)
 
     def token_scores(self, split: str, tokens: int | None, context: int | None) -> TokenScores:
+        alone: dict[str, Any] = {self._step.inputs["network"].fingerprint: {}}
+        together = dict(self._step.settings.get("together", alone))
+        try:
+            return self._scores_among(together, split, tokens, context)
+        except InterruptedRun:
+            raise
+        except CompatError:
+            if len(together) == 1:
+                raise
+            # another one may not fit its networks, or all at once be too much for the memory
+            return self._scores_among(alone, split, tokens, context)
+
+    def _scores_among(
+        self, together: Mapping[str, Any], split: str, tokens: int | None, context: int | None
+    ) -> TokenScores:
+        """The scores of this step's network, which is read beside others. `together` is as the plan has it."""
         own = self._step.inputs["network"]
-        together: Mapping[str, Any] = dict(self._step.settings.get("together", {own.fingerprint: None}))
 
         def make() -> list[TokenScores]:
             networks = self._workspace.networks

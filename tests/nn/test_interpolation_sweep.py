@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from compat_spec.components import Example
+from compat_spec.errors import CompatError
 from compat_spec.nn.anatomy import LAYOUTS
 from compat_spec.nn.data import encode
 from compat_spec.nn.evaluation import token_scores, token_scores_together
@@ -64,6 +65,18 @@ def test_in_every_architecture(model_type, sweep):
     found = logits(interpolate_together(networks, SWEEPS[sweep]))
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
     assert not torch.allclose(expected[:3], expected[3:6], atol=1e-2)
+
+
+def test_what_does_not_fit_is_refused_like_alone():
+    networks = experts(2)
+    for wrong in ([[0.1, 0.2], 0.3], [[0.1, 0.2, 0.3, 0.4], 0.3]):
+        with pytest.raises(CompatError, match=r"[24] weights are given, one per block, and the networks have 3 blocks"):
+            interpolate_together(networks, [[0.1, 0.2], wrong])
+    for wrong in ([0.1], [0.1, 0.2, 0.3]):
+        with pytest.raises(ValueError, match=r"[13] weights are given for 2 networks"):
+            interpolate(networks, wrong)
+        with pytest.raises(ValueError, match=r"[13] weights are given for 2 networks"):
+            interpolate_together(networks, [wrong, wrong])
 
 
 def work(module: torch.nn.Module) -> int:

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from compat_spec.errors import CompatError
 from compat_spec.nn.anatomy import LAYOUTS, frozen_copy
+from compat_spec.nn.auxiliary import auxiliary_loss
 from compat_spec.nn.generation import greedy_answers
 from compat_spec.nn.mixture import AttentionMixture, Choice, Mixture, route, route_residuals
 from compat_spec.nn.mixture.choosing import chosen_by_experts
 from compat_spec.nn.network import Network, seeded
 from compat_spec.nn.routers import Router, imbalance, routers, routers_of
 from compat_spec.nn.routing_record import record_routing
-from compat_spec.nn.training import auxiliary_loss
 from tests.builders import tiny_network
 from tests.nn.test_mixture import IDS, WIDTH, experts, logits, strengthened, weights_of
 
@@ -113,6 +113,25 @@ def test_a_copy_goes_its_own_way_and_nothing_is_left_behind(variant: str) -> Non
     assert logits(module).equal(expected)
     held = [value for part in module.modules() for value in vars(part).values() if isinstance(value, Tensor)]
     assert not held
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("training", [False, True])
+def test_a_pass_that_was_left_in_the_middle_is_forgotten(variant: str, training: bool) -> None:
+    module = routed(variant)
+    expected = logits(module)
+
+    def leave(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    handle = module.transformer.h[2].register_forward_pre_hook(leave)
+    with pytest.raises(KeyboardInterrupt):
+        module.train(training)(input_ids=IDS[:1, :3], use_cache=False)
+    handle.remove()
+    twin = copy.deepcopy(module).eval()
+    assert auxiliary_loss(twin) is None
+    assert logits(twin).equal(expected)
+    assert logits(module.eval()).equal(expected)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -297,9 +316,14 @@ def test_attentions_are_added_up_with_their_probabilities() -> None:
     torch.testing.assert_close(mixture(x)[0], expected)
 
 
-def test_routed_attentions_do_not_cache() -> None:
+@pytest.mark.parametrize("variant", ["attention", "both", "capacity", "sequence"])
+@pytest.mark.parametrize("model_type", ["gpt2", "opt", "llama"])
+def test_what_needs_more_than_keys_and_values_does_not_cache(variant: str, model_type: str) -> None:
+    module: Any = routed(variant, model_type)
     with pytest.raises(ValueError, match="use_cache=False"):
-        routed("attention")(input_ids=IDS, use_cache=True)
+        module(input_ids=IDS, use_cache=True)
+    with pytest.raises(ValueError, match="use_cache=False"):
+        module.generate(IDS[:1], max_new_tokens=2, pad_token_id=0)
 
 
 def test_only_what_is_mixed_may_differ_without_a_trunk() -> None:
@@ -348,6 +372,25 @@ def test_residuals_are_the_nearest_of_their_rank_and_are_mixed_before_the_activa
         p = (router @ token).softmax(0).tolist()
         expected = layer("c_proj", base.anatomy.mlp(0).act(layer("c_fc", token, p)), p)
         torch.testing.assert_close(output, expected)
+
+
+@pytest.mark.parametrize("has_bias", [[False, True, False], [True, False, True]], ids=["an expert", "all but one"])
+def test_layers_with_and_without_a_bias_have_a_difference(has_bias: list[bool]) -> None:
+    networks = [
+        tiny_network("llama", seed=seed, dtype=torch.float64, blocks=2, width=WIDTH, mlp_bias=bias)
+        for seed, bias in enumerate(has_bias)
+    ]
+    for network in networks:
+        for block in range(2):
+            for place, parameter in enumerate(network.anatomy.mlp(block).parameters()):
+                parameter.data = draw(*parameter.shape, seed=place)
+    base, *others = networks
+    module = route_residuals(others, base, rank=WIDTH)
+    for router in routers_of(module):
+        router.forward = lambda x: torch.tensor([1.0, 0.0], dtype=x.dtype).expand(*x.shape[:-1], 2)  # type: ignore[method-assign]
+    x = draw(2, 5, WIDTH)
+    for block in range(2):
+        torch.testing.assert_close(module.model.layers[block].mlp(x), others[0].anatomy.mlp(block)(x))
 
 
 def test_residuals_train_their_routers_only_and_keep_the_experts_as_they_are() -> None:

@@ -282,3 +282,52 @@ def test_a_composed_module_without_trainable_parameters_is_refused() -> None:
     module = Gated(tiny_network(seed=0).module, tiny_network(seed=1).module).requires_grad_(False)
     with pytest.raises(CompatError, match="there is nothing to train"):
         select_parameters(Network(module, byte_tokenizer()), "all")
+
+
+class Asking(nn.Module):
+    """A network that asks for something to be added to its loss: the square of a gate."""
+
+    def __init__(self, network: Network, weight: float) -> None:
+        super().__init__()
+        self.inner = network.module.requires_grad_(False)
+        self.config = network.module.config
+        self.transformer, self.lm_head = network.module.transformer, network.module.lm_head
+        self.gate = nn.Parameter(torch.tensor([0.5]))
+        self.weight = weight
+
+    def forward(self, input_ids: Tensor, use_cache: bool = False) -> Any:
+        output = self.inner(input_ids=input_ids, use_cache=use_cache)
+        output.logits = output.logits * (1 + self.gate)
+        return output
+
+    def auxiliary_loss(self) -> Tensor:
+        return self.weight * self.gate.square().sum()
+
+
+def test_what_a_part_asks_for_is_added_and_recorded_apart(tmp_path: Path) -> None:
+    gates, facts = [], []
+    for number, (weight, accumulate) in enumerate([(0.0, 1), (100.0, 1), (100.0, 4)]):
+        network = Network(Asking(tiny_network(dtype=torch.float64), weight), byte_tokenizer())
+        what = recipe(steps=1, lr=1e-2, warmup=0, batch_size=4 // accumulate, accumulate=accumulate, clip=None)
+        work = session(tmp_path / str(number), network)
+        train(network, DATA, what, work)
+        gates.append(float(network.module.gate.detach()))
+        facts.append(work.facts)
+    assert facts[0]["loss"] == facts[1]["loss"] == facts[2]["loss"]  # the cross-entropy alone
+    assert "auxiliary_loss" not in facts[0]
+    assert facts[1]["auxiliary_loss"] == facts[2]["auxiliary_loss"] == [25.0]
+    assert gates[1] == pytest.approx(0.49)  # the first step of AdamW is lr against the sign of the gradient
+    assert gates[1] == pytest.approx(gates[2])
+
+
+def test_what_was_added_is_remembered_over_a_stop(tmp_path: Path) -> None:
+    straight, stopped = (Network(Asking(tiny_network(), 2.0), byte_tokenizer()) for _ in range(2))
+    work = session(tmp_path / "straight", straight)
+    train(straight, DATA, recipe(), work)
+    with pytest.raises(InterruptedRun):
+        train(stopped, DATA, recipe(), session(tmp_path / "stopped", stopped, Stop(3)))
+    again = Network(Asking(tiny_network(), 2.0), byte_tokenizer())
+    work_again = session(tmp_path / "stopped", again)
+    train(again, DATA, recipe(), work_again)
+    assert work_again.facts["auxiliary_loss"] == work.facts["auxiliary_loss"]
+    assert len(work.facts["auxiliary_loss"]) == 8

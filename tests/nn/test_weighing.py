@@ -127,13 +127,15 @@ def saved(run: Callable[[], Tensor]) -> int:
     return sum(seen.values())
 
 
-def test_only_what_enters_the_activations_is_kept() -> None:
+def test_little_is_kept() -> None:
     parts = mlps("gpt2")
     together = Experts(parts, form_of("gpt2"))
     x, weights = draw(ROWS, 12).requires_grad_(), draw(ROWS, 3, seed=1).requires_grad_()
-    assert saved(lambda: together.add_up(x, weights)) == 8 * (ROWS * 3 * 48 + ROWS * 3)
+    # what enters the activations, the outputs, and the weights
+    assert saved(lambda: together.add_up(x, weights)) == 8 * ROWS * 3 * (48 + 12 + 1)
     # where the input has no gradient, as in the first block, outputs are enough
-    assert saved(lambda: together.add_up(x.detach(), weights)) == 8 * (ROWS * 3 * 12 + ROWS * 3)
+    assert saved(lambda: together.add_up(x.detach(), weights)) == 8 * ROWS * 3 * (12 + 1)
+    assert saved(lambda: together.add_up(x, [0.1, 0.2, 0.7])) == 8 * ROWS * 3 * 48
     with torch.no_grad():
         assert saved(lambda: together.add_up(x, weights)) == 0
 
@@ -200,3 +202,26 @@ def test_no_token_is_no_problem() -> None:
     output = together.add_up(x, weights)
     output.sum().backward()
     assert output.shape == (0, 12)
+
+
+def test_what_autocast_casts_is_kept_while_training_and_renewed_when_weights_change() -> None:
+    parts = [part.float() for part in mlps("gpt2")]
+    together, again = Experts(parts, form_of("gpt2")).train(), Experts(parts, form_of("gpt2")).train()
+    x, weights = draw(ROWS, 12).float(), draw(ROWS, 3, seed=1).float()
+
+    def run(of: Experts) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return of.add_up(x, weights)
+
+    before = run(together)
+    kept = [mlp.matrices(torch.bfloat16, keep=True) for mlp in together._known]
+    assert all(one is mlp.matrices(torch.bfloat16, keep=True) for one, mlp in zip(kept, again._known, strict=True))
+    assert run(again).equal(before)
+    with torch.no_grad():
+        parts[0].c_fc.weight.mul_(-1)
+    assert not run(together).equal(before)
+    assert kept[0] is not together._known[0].matrices(torch.bfloat16, keep=True)
+    together.eval()
+    assert not any(mlp.down in weighing._CASTS for mlp in together._known)
+    run(together)
+    assert not any(mlp.down in weighing._CASTS for mlp in together._known)

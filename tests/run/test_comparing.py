@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from compat_plugins.metrics import similarity_measure
+from compat_spec.nn.similarity import Accumulator
+from compat_spec.plan import StepKind
+from compat_spec.run import comparing
 from compat_spec.spec import SpecError
 from tests.run.experiments import Workplace
 
@@ -107,6 +111,28 @@ def test_stitching_losses_are_rows_with_the_tokens_that_the_loss_is_of(done: Wor
 def test_mistakes_are_found_before_anything_runs(place: Workplace, given: str, problem: str) -> None:
     with pytest.raises(SpecError, match=problem):
         place.plan(f"metrics.wrong={{{given}, on: program}}")
+
+
+def test_features_that_are_not_held_give_the_same_numbers(done: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = done.rows(LAYERS)
+    for step in done.plan().steps.values():
+        if step.kind is StepKind.COMPARE:
+            done.store.set_aside(step.fingerprint)
+    monkeypatch.setattr(similarity_measure, "_MOST_BYTES", 0)
+    monkeypatch.setattr(Accumulator, "bytes_for", lambda *_: 0)
+    monkeypatch.setattr(comparing, "features", None)
+    assert done.run().exit_status == 0
+    for found, expected in zip(done.rows(LAYERS), held, strict=True):
+        assert found[:2] + found[3:] == expected[:2] + expected[3:]
+        assert found[2] == pytest.approx(expected[2], abs=1e-5)
+
+
+def test_batches_of_tokens_are_never_all_in_memory(done: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparing, "features", None)
+    assert done.run("metrics.cka.batch_size=16").exit_status == 0
+    found = done.rows(LAYERS)
+    assert {n for *_, n in found} == {64}
+    assert all(-1 < value <= 1 for _, _, value, _ in found)
 
 
 def test_each_similarity_has_a_standard_error_where_it_is_asked_for(done: Workplace) -> None:

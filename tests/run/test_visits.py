@@ -10,6 +10,7 @@ from pydantic import PrivateAttr
 
 from compat_spec.components import Executor, Job, JobReport, JobRunner, Link
 from compat_spec.plan import StepKind
+from compat_spec.plan.gathering import gathered
 from compat_spec.run.scheduler import LOOK_AHEAD, Outcome, Scheduler
 from tests.run.experiments import Workplace
 
@@ -56,6 +57,7 @@ def pairs(place: Workplace, *overrides: str) -> Iterator[tuple[Job, Job]]:
     """The measurements that were under way at once, when all there is to do is to merge and to measure."""
     plan = place.plan(*overrides)
     needed = [step.fingerprint for step in plan.steps.values() if step.kind in (StepKind.MERGE, StepKind.MEASURE)]
+    plan = gathered(plan, needed)
     executor = OneByOne()
     scheduler = Scheduler(
         plan,

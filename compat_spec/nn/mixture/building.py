@@ -31,16 +31,13 @@ def interpolate(
 
     Raises:
         CompatError: a list of weights is not as long as the network is deep, or the networks do not fit.
+        ValueError: there are not as many weights as networks.
     """
     body = trunk_of(networks, trunk, "mlp")
-    depth = len(body.anatomy)
-    for weight in weights:
-        if not isinstance(weight, float | int) and len(weight) != depth:
-            raise CompatError(f"{len(weight)} weights are given, one per block, and the networks have {depth} blocks")
-    per_block = [[w if isinstance(w, float | int) else w[block] for w in weights] for block in range(depth)]
+    per_block = weights_by_block(weights, len(networks), len(body.anatomy))
     mlps = frozen_mlps(networks)
     form = body.anatomy.layout.mlp_form
-    blends = [Blend([own[block] for own in mlps], per_block[block], form) for block in range(depth)]
+    blends = [Blend([own[block] for own in mlps], here, form) for block, here in enumerate(per_block)]
     return body.anatomy.with_mlps(blends).train(body.module.training)
 
 
@@ -135,6 +132,16 @@ def _attention_mixtures(
         AttentionMixture([frozen_copy(network.anatomy.attention(block)) for network in networks], router, choice)
         for block, router in enumerate(made)
     ]
+
+
+def weights_by_block(weights: Sequence[float | Sequence[float]], networks: int, depth: int) -> list[list[float]]:
+    """What `interpolate` takes, as the weights of each block `[blocks][networks]`, after checking that it fits."""
+    if len(weights) != networks:
+        raise ValueError(f"{len(weights)} weights are given for {networks} networks")
+    for weight in weights:
+        if not isinstance(weight, float | int) and len(weight) != depth:
+            raise CompatError(f"{len(weight)} weights are given, one per block, and the networks have {depth} blocks")
+    return [[w if isinstance(w, float | int) else w[block] for w in weights] for block in range(depth)]
 
 
 def blocks_in_reach(block: int, span: int, depth: int) -> list[int]:

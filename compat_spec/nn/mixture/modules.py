@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import Cache
 
 from compat_spec.nn.anatomy import MlpForm
 from compat_spec.nn.mixture.choosing import Choice
@@ -36,9 +38,15 @@ class Experts(nn.ModuleList):
         """
         if len(self._known) < len(self) or any(parameter.requires_grad for parameter in self.parameters()):
             return self._one_by_one(x, weights, rows)
-        total = weighted_sum(x, self._known, weights, rows)
+        total = weighted_sum(x, self._known, weights, rows, keep_casts=self.training)
         dropout = self._known[0].dropout
         return total if dropout is None else dropout(total)
+
+    def train(self, mode: bool = True) -> Experts:
+        if not mode:
+            for mlp in self._known:
+                mlp.forget()
+        return super().train(mode)
 
     def _one_by_one(self, x: Tensor, weights: Tensor | Sequence[float], rows: Sequence[Tensor] | None) -> Tensor:
         total: Tensor | None = None
@@ -107,11 +115,16 @@ class Mixture(nn.Module):
 class TextShape:
     """The batch and length of what a block is given, for an MLP that is handed `[batch * seq, width]` (as opt's is).
 
-    To be called before a block's forward pass, as a hook.
+    To be called before a block's forward pass, as a hook. It is for routers that read a text from its beginning, and
+    refuses to be given a rest of one, whose beginning is there as keys and values only.
     """
 
     now: tuple[int, int]
 
-    def __call__(self, block: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
+    def __call__(self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if any(isinstance(given, Cache) for given in (*args, *kwargs.values())):
+            raise ValueError(
+                "routers that read whole texts cannot use cached keys: call the model with use_cache=False"
+            )
         hidden = args[0] if args else kwargs["hidden_states"]
         self.now = (hidden.shape[0], hidden.shape[1])

@@ -32,13 +32,16 @@ class ResidualLinear(nn.Module):
     def __init__(self, base: nn.Module, experts: Sequence[nn.Module], rank: int) -> None:
         super().__init__()
         self.base = frozen_copy(base)
-        matrix, bias = _matrix(base), _bias(base)
+        matrix = _matrix(base)
         self.rank = min(rank, *matrix.shape)
         factors = [_factors(_matrix(expert), matrix, self.rank) for expert in experts]
         self.register_buffer("reduce", torch.cat([a for a, _ in factors], dim=1).to(matrix.dtype), persistent=False)
         self.register_buffer("expand", torch.cat([b for _, b in factors]).to(matrix.dtype), persistent=False)
-        biases = [own for own in map(_bias, experts) if own is not None]
-        self.register_buffer("shifts", None if bias is None else torch.stack(biases) - bias, persistent=False)
+        own, *others = (_bias(layer) for layer in (base, *experts))
+        none = matrix.new_zeros(matrix.shape[1])  # what a layer without a bias adds
+        shifts = torch.stack([none if bias is None else bias for bias in others]) - (none if own is None else own)
+        without = own is None and all(bias is None for bias in others)
+        self.register_buffer("shifts", None if without else shifts, persistent=False)
         self.reduce: Tensor  # [in, experts * rank]
         self.expand: Tensor  # [experts * rank, out]
         self.shifts: Tensor | None  # [experts, out]

@@ -2,9 +2,9 @@
 
 `y_t = sum_e w_te down_e(act(up_e(x_t)))`. For each expert there is one matrix product per matrix over all tokens that
 it is given, with the experts' own weights where they lie: a matrix that holds those of all experts would be no faster
-(see benchmarks/routing.py) and would take their memory once more. Outputs of experts are added up as they come, and
-never all there at once. For the backward pass the inputs of activations are kept, and nothing else; activations are
-computed again, and no gradient of an expert's weights is ever computed.
+(see benchmarks/README.md) and would take their memory once more. Outputs of experts are added up as they come. For the
+backward pass there are kept, per token and expert, what enters the activation (for the gradient of x) and the output,
+which is smaller (for that of the weight); no gradient of an expert's own weights is ever computed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -26,19 +27,8 @@ _CPU_ROWS = 512
 
 
 @dataclass(frozen=True)
-class Mlp:
-    """An expert whose form is known: its layers, as they are in the module that it was found in."""
-
-    entries: tuple[nn.Module, ...]
-    """`up` alone, or `gate` and `up`."""
-    act: Activation
-    down: nn.Module
-    dropout: nn.Module | None
-
-
-@dataclass(frozen=True)
 class _Matrices:
-    """The same, as the tensors of one pass: matrices `[in, out]` and biases `[out]`."""
+    """The tensors of an expert in one pass: matrices `[in, out]` and biases `[out]`."""
 
     entries: tuple[tuple[Tensor, Tensor | None], ...]
     act: Activation
@@ -62,6 +52,44 @@ class _Matrices:
         return [self.act.backward(g * gated[0], first), g.mul_(self.act.value(first))]
 
 
+class Mlp:
+    """An expert whose form is known: its layers, as they are in the module that it was found in.
+
+    Attributes:
+        entries: `up` alone, or `gate` and `up`.
+    """
+
+    def __init__(
+        self, entries: Sequence[nn.Module], act: Activation, down: nn.Module, dropout: nn.Module | None
+    ) -> None:
+        self.entries = tuple(entries)
+        self.act = act
+        self.down = down
+        self.dropout = dropout
+
+    def matrices(self, dtype: torch.dtype, *, keep: bool = False) -> _Matrices:
+        """Its tensors in a dtype. With `keep`, what had to be cast is there the next time, until `forget`."""
+        layers = (*self.entries, self.down)
+        if not keep or all(layer.get_parameter("weight").dtype == dtype for layer in layers):
+            return self._matrices(dtype)
+        state = (dtype, *((p.data_ptr(), p._version) for layer in layers for p in layer.parameters()))
+        known, cast = _CASTS.get(self.down, (None, None))
+        if cast is None or known != state:
+            cast = self._matrices(dtype)
+            _CASTS[self.down] = state, cast
+        return cast
+
+    def forget(self) -> None:
+        _CASTS.pop(self.down, None)
+
+    def _matrices(self, dtype: torch.dtype) -> _Matrices:
+        return _Matrices(tuple(_matrix(entry, dtype) for entry in self.entries), self.act, _matrix(self.down, dtype))
+
+
+_CASTS: WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], _Matrices]] = WeakKeyDictionary()
+"""What was cast of experts that are trained with, by their last layer, which blocks that reach for an expert share."""
+
+
 def mlp_of(module: nn.Module, form: MlpForm | None) -> Mlp | None:
     """The layers of an MLP of a known form; None where the form is not known or a layer is not a plain one."""
     if form is None:
@@ -76,7 +104,12 @@ def mlp_of(module: nn.Module, form: MlpForm | None) -> Mlp | None:
 
 
 def weighted_sum(
-    x: Tensor, mlps: Sequence[Mlp], weights: Tensor | Sequence[float], rows: Sequence[Tensor] | None = None
+    x: Tensor,
+    mlps: Sequence[Mlp],
+    weights: Tensor | Sequence[float],
+    rows: Sequence[Tensor] | None = None,
+    *,
+    keep_casts: bool = False,
 ) -> Tensor:
     """`sum_e w_e mlp_e(x)` `[tokens, width]`, differentiable in `x` and `weights`, without dropout.
 
@@ -87,13 +120,12 @@ def weighted_sum(
         weights: `[tokens, experts]`, or a number for each expert.
         rows: the tokens that each expert is given, int64 `[its tokens]`; its weights of others count as zero. None is
             all tokens for each.
+        keep_casts: under autocast, keep what was cast of the experts' weights for the next pass; see `Mlp.forget`.
     """
     kind = x.device.type
-    if torch.is_autocast_enabled(kind):
-        dtype = torch.get_autocast_dtype(kind)
-        with torch.autocast(kind, enabled=False):
-            return _weighted_sum(x.to(dtype), [_matrices(mlp, dtype) for mlp in mlps], weights, rows)
-    return _weighted_sum(x, [_matrices(mlp, x.dtype) for mlp in mlps], weights, rows)
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    with torch.autocast(kind, enabled=False):
+        return _weighted_sum(x.to(dtype), [mlp.matrices(dtype, keep=keep_casts) for mlp in mlps], weights, rows)
 
 
 def _weighted_sum(
@@ -104,10 +136,6 @@ def _weighted_sum(
         output: Tensor = _WeightedSum.apply(x, weights, mlps, rows)  # type: ignore[no-untyped-call]
         return output
     return _forward(x, mlps, weights, rows)
-
-
-def _matrices(mlp: Mlp, dtype: torch.dtype) -> _Matrices:
-    return _Matrices(tuple(_matrix(entry, dtype) for entry in mlp.entries), mlp.act, _matrix(mlp.down, dtype))
 
 
 def _matrix(layer: nn.Module, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
@@ -150,11 +178,7 @@ def _forward(
 
 
 class _WeightedSum(torch.autograd.Function):
-    """`_forward`, with the gradients of `x` and of the weights where they are tensors.
-
-    Where `x` has no gradient, as in the first block, the experts' outputs are kept instead of what enters activations:
-    enough for the gradient of the weights, smaller, and they spare a matrix product.
-    """
+    """`_forward`, with the gradients of `x` and of the weights, where they are tensors that want one."""
 
     @staticmethod
     def forward(
@@ -164,39 +188,37 @@ class _WeightedSum(torch.autograd.Function):
         mlps: Sequence[_Matrices],
         rows: Sequence[Tensor] | None,
     ) -> Tensor:
-        kept: list[Tensor] = []
-        total = _forward(x, mlps, weights, rows, **{"entered" if ctx.needs_input_grad[0] else "left": kept})
-        ctx.mlps, ctx.rows = mlps, rows
+        wants_x, wants_weights, *_ = ctx.needs_input_grad
+        entered: list[Tensor] = []
+        left: list[Tensor] = []
+        total = _forward(
+            x, mlps, weights, rows, entered=entered if wants_x else None, left=left if wants_weights else None
+        )
+        ctx.mlps, ctx.rows, ctx.pieces = mlps, rows, len(left)
         ctx.constants = None if isinstance(weights, Tensor) else weights
-        ctx.save_for_backward(weights if ctx.constants is None else None, *kept)
+        ctx.save_for_backward(weights if ctx.constants is None else None, *left, *entered)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        weights, *saved = ctx.saved_tensors
-        kept = iter(saved)
-        exact = torch.promote_types(g.dtype, torch.float32)
-        g_x = torch.zeros_like(g, dtype=exact) if ctx.needs_input_grad[0] else None
+        weights, *kept = ctx.saved_tensors
+        left, entered = iter(kept[: ctx.pieces]), iter(kept[ctx.pieces :])
+        g_x = (
+            torch.zeros_like(g, dtype=torch.promote_types(g.dtype, torch.float32)) if ctx.needs_input_grad[0] else None
+        )
         g_weights = torch.zeros_like(weights) if ctx.needs_input_grad[1] else None
         for expert, mlp in enumerate(ctx.mlps):
             for places in _places(g, ctx.rows, expert):
                 g_output = g[places]  # of the expert's output, but for its weight [piece, width]
-                if g_x is None:
-                    assert g_weights is not None
-                    g_weights[places, expert] = (next(kept) * g_output).sum(-1, dtype=g_weights.dtype)
-                    continue
-                entered = [next(kept) for _ in mlp.entries]
-                matrix, bias = mlp.down
-                g_inside = torch.mm(g_output, matrix.T)  # [piece, inner]
                 if g_weights is not None:
-                    found = mlp.inside(entered).mul_(g_inside).sum(-1, dtype=exact)
-                    if bias is not None:
-                        found += g_output.to(exact) @ bias.to(exact)
-                    g_weights[places, expert] = found.to(g_weights.dtype)
-                weight = _weights_of(weights if ctx.constants is None else ctx.constants, expert, places)
-                for g_entry, (entry, _) in zip(mlp.inside_backward(g_inside, entered), mlp.entries, strict=True):
-                    _add_weighted(g_x, places, torch.mm(g_entry, entry.T), weight)
+                    g_weights[places, expert] = (next(left) * g_output).sum(-1, dtype=g_weights.dtype)
+                if g_x is not None:
+                    inputs = [next(entered) for _ in mlp.entries]
+                    g_inside = torch.mm(g_output, mlp.down[0].T)  # [piece, inner]
+                    weight = _weights_of(weights if ctx.constants is None else ctx.constants, expert, places)
+                    for g_input, (matrix, _) in zip(mlp.inside_backward(g_inside, inputs), mlp.entries, strict=True):
+                        _add_weighted(g_x, places, torch.mm(g_input, matrix.T), weight)
         return None if g_x is None else g_x.to(g.dtype), g_weights, None, None
 
 

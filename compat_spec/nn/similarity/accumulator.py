@@ -75,6 +75,11 @@ class Accumulator:
         self._batches: BatchMean | None = None
         self.tokens = 0
 
+    @staticmethod
+    def bytes_for(widths_x: Sequence[int], widths_y: Sequence[int]) -> int:
+        """What the second moments of layers of these widths take."""
+        return Moments.bytes_for(widths_x, widths_y)
+
     def update(self, xs: Sequence[Tensor] | Tensor, ys: Sequence[Tensor] | Tensor) -> None:
         """Count some tokens: features `[tokens, width]` of each layer, one token or more.
 

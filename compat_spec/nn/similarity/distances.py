@@ -65,8 +65,11 @@ class SquaredDistances:
         if pairs > _EXACT_PAIRS:
             return _median_of_bins(Bins(self, dtype), pairs)
         values = torch.cat(list(self.upper(dtype)))
-        middle = [float(values.kthvalue(k).values) for k in {(pairs + 1) // 2, pairs // 2 + 1}]
-        return (sum(math.sqrt(value) for value in middle) / len(middle)) ** 2
+        lower = values.kthvalue((pairs + 1) // 2).values
+        upper = lower
+        if pairs % 2 == 0 and int((values <= lower).sum()) == pairs // 2:
+            upper = values[values > lower].min()
+        return ((math.sqrt(float(lower)) + math.sqrt(float(upper))) / 2) ** 2
 
 
 class Bins:

@@ -7,7 +7,7 @@ diagonal and right of it: what lies right counts for its mirror image, too.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from compat_spec.nn.similarity.layer import Layer
 
 _TILE_BYTES = 128 * 2**20
 """Memory of the tiles that are held at once, over all layers of both sides."""
+_UNDIVIDED = 128
 _SUMMED_AT_ONCE = 4096
 """So many products of entries are added up in the type of the tiles, and sums of them in float64."""
 
@@ -41,19 +42,19 @@ class LinearKernel:
     """K = XX' of centred features."""
 
     def __init__(self, layer: Layer) -> None:
-        self._layer = layer
+        self.layer = layer
 
     def tile(self, rows: slice, columns: slice, out: Tensor) -> None:
-        torch.mm(self._layer.rows(rows), self._layer.rows(columns).T, out=out)
+        torch.mm(self.layer.rows(rows), self.layer.rows(columns).T, out=out)
 
     def diagonal(self) -> Tensor:
-        return self._layer.square_norms
+        return self.layer.square_norms
 
     def row_sums(self, groups: Sequence[slice]) -> Tensor:
         diagonal = self.diagonal()
         if len(groups) == 1:
             return -diagonal[:, None]  # the rows of the whole matrix sum to zero
-        layer = self._layer
+        layer = self.layer
         totals = torch.stack([layer.rows(group).double().sum(dim=0) for group in groups], dim=1)
         sums = torch.cat([layer.rows(block).double() @ totals for block in layer.blocks()])
         for g, group in enumerate(groups):
@@ -99,13 +100,17 @@ def gram_sums(
     cross = double.new_zeros(count, count, len(xs), len(ys))
     own = double.new_zeros(count, count, len(kernels))
     rows = [kernel.row_sums(groups) for kernel in kernels]
+    runs = list(_runs(kernels))
     unknown = [i for i, sums in enumerate(rows) if sums is None]
     added = [double.new_zeros(n, count) if sums is None else sums for sums in rows]
     for g, h, here, there in _tiles(groups, size):
         a, b = here.stop - here.start, there.stop - there.start
         tiles = buffer[: len(kernels) * a * b].view(len(kernels), a, b)
-        for kernel, tile in zip(kernels, tiles, strict=True):
-            kernel.tile(here, there, tile)
+        for some, stack in runs:
+            if stack is not None:
+                torch.bmm(stack[:, here], stack[:, there].mT, out=tiles[some])
+            else:
+                kernels[some.start].tile(here, there, tiles[some.start])
         on_diagonal = here.start == there.start
         if on_diagonal:
             tiles.diagonal(dim1=1, dim2=2).zero_()
@@ -126,6 +131,26 @@ def gram_sums(
     sums = torch.stack(added)
     x, y = slice(len(xs)), slice(0 if same else len(xs), None)
     return GramSums(cross, own[..., x], own[..., y], diagonal[x], diagonal[y], sums[x], sums[y])
+
+
+def _runs(kernels: Sequence[Kernel]) -> Iterator[tuple[slice, Tensor | None]]:
+    """Kernels one by one, or several whose features lie beside each other, with these: one call makes their tiles."""
+    start = 0
+    while start < len(kernels):
+        stack, first = _kept_in(kernels[start])
+        stop = start + 1
+        while stack is not None and stop < len(kernels):
+            other, place = _kept_in(kernels[stop])
+            if other is not stack or place != first + stop - start:
+                break
+            stop += 1
+        yield slice(start, stop), None if stack is None else stack[first : first + stop - start]
+        start = stop
+
+
+def _kept_in(kernel: Kernel) -> tuple[Tensor | None, int]:
+    kept = kernel.layer.kept_in if isinstance(kernel, LinearKernel) else None
+    return kept or (None, 0)
 
 
 def _tile_size(number: int, like: Tensor) -> int:
@@ -154,21 +179,25 @@ def _norms(k: Tensor) -> Tensor:
 def _tiles(groups: Sequence[slice], size: int) -> list[tuple[int, int, slice, slice]]:
     """Tiles that cover the upper half, each inside one group's rows and one group's columns, with those groups.
 
-    Those on the diagonal are half as large, for half of each of them is made in vain.
+    Those on the diagonal are divided further, for half of each of them is made in vain.
     """
     found = []
     for g, group in enumerate(groups):
         for here in _within(group, size):
-            found += [(g, g, *pair) for pair in _on_diagonal(here, size // 2)]
+            found += [(g, g, *pair) for pair in _on_diagonal(here)]
             for h in range(g, len(groups)):
                 rest = slice(here.stop, group.stop) if h == g else groups[h]
                 found += [(g, h, here, there) for there in _within(rest, size)]
     return found
 
 
-def _on_diagonal(block: slice, size: int) -> list[tuple[slice, slice]]:
-    parts = _within(block, max(1, size))
-    return [(here, there) for i, here in enumerate(parts) for there in parts[i:]]
+def _on_diagonal(block: slice) -> list[tuple[slice, slice]]:
+    size = block.stop - block.start
+    if size <= _UNDIVIDED:
+        return [(block, block)]
+    middle = block.start + size // 2
+    left, right = slice(block.start, middle), slice(middle, block.stop)
+    return [*_on_diagonal(left), (left, right), *_on_diagonal(right)]
 
 
 def _within(rows: slice, size: int) -> list[slice]:

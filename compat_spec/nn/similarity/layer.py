@@ -12,7 +12,7 @@ from torch import Tensor
 from compat_spec.nn.similarity.inputs import row_blocks
 from compat_spec.nn.similarity.undefined import NOT_FINITE, STILL
 
-_IN_CACHE = 2**18
+_IN_CACHE = 2**20
 """Entries of rows that are worked through several times."""
 _SAMPLE = 64
 _KEPT_BYTES = 360 * 2**20
@@ -33,6 +33,7 @@ class Layer:
         n, width: the shape.
         mean: `[width]`, float64.
         scale: what features were divided by.
+        kept_in: the stack `[layers, n, width]` that holds the centred features of this layer and others, and its place.
         trouble: why there is nothing to compare, or an empty string: features that do not vary or are not finite.
     """
 
@@ -42,6 +43,7 @@ class Layer:
         self._dtype = dtype
         self._prepare = prepare
         self._kept: Tensor | None = None
+        self.kept_in: tuple[Tensor, int] | None = None
         self._high, self._low, square = self._moments(torch.float64 if prepare else dtype)
         if self._high.dtype != torch.float64 and not 1e-30 < square / (self.n * self.width) < 1e30:
             # squares that float32 may have no numbers for
@@ -58,30 +60,36 @@ class Layer:
         """Some of the rows, `[rows, width]`. Not to be changed."""
         if self._kept is not None:
             return self._kept[which]
-        rows = (self._given(which, self._high.dtype) - self._high).sub_(self._low).div_(self.scale)
-        return rows.to(self._dtype)
+        given = self._given(which, self._high.dtype)
+        return given.sub(self._high).sub_(self._low).div_(self.scale).to(self._dtype)
 
     def blocks(self, entries: int = _IN_CACHE) -> list[slice]:
         """All rows, in slices of about so many entries."""
         return list(row_blocks(self.n, max(1, entries // self.width)))
 
-    def keep(self) -> None:
-        """Hold the rows from now on."""
-        if self._kept is None:
-            kept = self._features.new_empty(self.n, self.width, dtype=self._dtype)
-            for block in self.blocks():
-                kept[block] = self.rows(block)
-            self._kept = kept
+    def keep(self, stack: Tensor, place: int) -> None:
+        """Hold the rows from now on, in this place of a stack `[layers, n, width]`."""
+        for block in self.blocks():
+            self._write(block, stack[place, block])
+        self._kept, self.kept_in = stack[place], (stack, place)
 
     def let_go(self) -> None:
         """Hold them no longer."""
-        self._kept = None
+        self._kept = self.kept_in = None
 
     @cached_property
     def square_norms(self) -> Tensor:
         """The square of each row's length `[n]`, float64: the diagonal of the Gram matrix."""
         norms = [torch.linalg.vector_norm(self.rows(block), dim=1) for block in self.blocks()]
         return torch.cat(norms).double().square()
+
+    def _write(self, which: slice, out: Tensor) -> None:
+        """The same into a tensor of the layer's type."""
+        if self._high.dtype == out.dtype:
+            torch.sub(self._given(which, out.dtype), self._high, out=out)
+            out.sub_(self._low).div_(self.scale)
+        else:
+            out.copy_(self.rows(which))
 
     def _given(self, which: slice | Tensor, dtype: torch.dtype) -> Tensor:
         rows = self._features[which].to(dtype)
@@ -135,11 +143,15 @@ def layers_of(
 
 
 def keep_if_small(layers: Sequence[Layer], dtype: torch.dtype) -> None:
-    """Hold all centred features, if they fit."""
-    different = list(dict.fromkeys(layers))
-    if sum(layer.n * layer.width for layer in different) * dtype.itemsize <= _KEPT_BYTES:
-        for layer in different:
-            layer.keep()
+    """Hold all centred features, if they fit; those of one width beside each other, so that products are batched."""
+    different = [layer for layer in dict.fromkeys(layers) if layer.kept_in is None]
+    if sum(layer.n * layer.width for layer in different) * dtype.itemsize > _KEPT_BYTES:
+        return
+    for width in {layer.width for layer in different}:
+        alike = [layer for layer in different if layer.width == width]
+        stack = torch.empty(len(alike), alike[0].n, width, dtype=dtype, device=alike[0].device)
+        for place, layer in enumerate(alike):
+            layer.keep(stack, place)
 
 
 def _sum(rows: Tensor) -> Tensor:

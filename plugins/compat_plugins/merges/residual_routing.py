@@ -31,7 +31,8 @@ class ResidualRouting(ModuleMerge):
         description="What the experts are differences from. Its attention, embeddings and norms are used."
     )
     rank: int = Field(
-        ge=1, description="The rank of each difference; what is more than a layer has counts as all of it."
+        ge=1,
+        description="The rank of each difference, at most the models' width; that of a narrower layer is its width.",
     )
     router: Literal["per_block", "shared", "previous"] = Field(
         default="per_block",

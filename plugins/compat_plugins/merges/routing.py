@@ -73,24 +73,13 @@ class Routing(ModuleMerge):
         gt=0,
         allow_inf_nan=False,
         description="Experts choose tokens: each takes about capacity / experts of those of a text, at every point of "
-        "it those so far that it is the most probable expert for.",
+        "it those so far to which its router gives it the largest probabilities.",
     )
     trunk: ModelName | None = Field(
         default=None,
         description="Whose other parts to use, such as embeddings and norms; not needed when the models differ in what "
         "is mixed only.",
     )
-
-    @model_validator(mode="after")
-    def _top_k_fits(self) -> Routing:
-        experts = self._experts()
-        if self.top_k is not None and self.top_k > experts:
-            raise ValueError(f"top_k: {self.top_k} is more than the {experts} experts (models times span)")
-        if self.normalize and self.top_k == 1:
-            raise ValueError("normalize with top_k: 1 makes every weight 1, and routers learn nothing; take 2 or more")
-        if self.noise and (self.top_k is None or self.top_k == experts):
-            raise ValueError(f"noise is on the choice of experts: give a top_k that is less than the {experts} experts")
-        return self
 
     @model_validator(mode="after")
     def _experts_or_tokens_choose(self) -> Routing:
@@ -105,6 +94,17 @@ class Routing(ModuleMerge):
             raise ValueError(
                 f"capacity: {self.capacity:g} is more than the {self._experts()} experts: all take all then"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _top_k_fits(self) -> Routing:
+        experts = self._experts()
+        if self.top_k is not None and self.top_k > experts:
+            raise ValueError(f"top_k: {self.top_k} is more than the {experts} experts (models times span)")
+        if self.normalize and self.top_k == 1:
+            raise ValueError("normalize with top_k: 1 makes every weight 1, and routers learn nothing; take 2 or more")
+        if self.noise and (self.top_k is None or self.top_k == experts):
+            raise ValueError(f"noise is on the choice of experts: give a top_k that is less than the {experts} experts")
         return self
 
     @model_validator(mode="after")

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from compat_spec.components import PairMetric
+from compat_spec.components import Comparison, LayerScores, PairMetric
 from compat_spec.errors import CompatError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+_MOST_BYTES = 2 * 2**30
+"""Features of more than this are not held, where their second moments do and take less."""
 
 
 class SimilarityMeasure(PairMetric):
@@ -28,6 +32,31 @@ class SimilarityMeasure(PairMetric):
     def options(self) -> Mapping[str, Any]:
         """What else `similarity` is given."""
         return {}
+
+    def measure(self, comparison: Comparison) -> LayerScores:
+        if not self._streams(comparison):
+            return super().measure(comparison)
+        from compat_spec.nn.similarity import Accumulator
+
+        accumulator = Accumulator(self.quantity, **self.options())
+        for a, b in comparison.feature_batches(self.split, **self.taken()):
+            accumulator.update(a, b)
+        return LayerScores(accumulator.compute(), n=accumulator.tokens, first=self.first_layer)
+
+    def _streams(self, comparison: Comparison) -> bool:
+        """Whether features are counted as they are read: in batches anyway, or more than should be held."""
+        from compat_spec.nn.similarity import Accumulator
+
+        options = self.options()
+        if self.standard_error:
+            return False
+        if options.get("batch_size") is not None:
+            return True
+        if self.quantity not in ("cka", "procrustes") or options.get("kernel", "linear") != "linear":
+            return False
+        widths = [[network.anatomy.width] * len(network.anatomy) for network in (comparison.a, comparison.b)]
+        features = 4 * self.tokens * sum(map(sum, widths))
+        return features > max(_MOST_BYTES, Accumulator.bytes_for(*widths))
 
     def compare(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
         from compat_spec.nn.similarity import similarity

@@ -101,6 +101,7 @@ def test_what_the_engine_must_know():
         ({"capacity": 1, "top_k": 1}, "with capacity the experts choose tokens: leave out top_k"),
         ({"capacity": 1, "normalize": True}, "leave out normalize"),
         ({"capacity": 1, "balance": 0.1}, "leave out balance"),
+        ({"capacity": 1, "noise": True}, "leave out noise"),
         ({"capacity": 1, "router": "sequence"}, "router cannot be sequence"),
         ({"capacity": 3}, "capacity: 3 is more than the 2 experts"),
         ({"capacity": 0}, "greater than 0"),
