@@ -10,10 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from compat_spec.errors import CompatError
 from compat_spec.nn.data import EncodedSplit
 from compat_spec.nn.network import Network
-from compat_spec.nn.windows import Window, context_length, evaluation_windows, places_of, read_in_batches
+from compat_spec.nn.windows import Window, context_length, places_of, read_in_batches, scored_windows
 
 # float32 logits that are scored at once; more would only take memory
 _LOGITS_AT_ONCE = 2**22
@@ -101,10 +100,7 @@ def token_scores_together(
             first network first.
         batch_tokens: about how many tokens all of them read at once.
     """
-    windows = evaluation_windows(encoded, tokens, context_length(network, context))
-    windows = [window for window in windows if encoded.scored[window.start : window.stop].any()]
-    if not windows:
-        raise CompatError("the split has no token to score")
+    windows = scored_windows(encoded, tokens, context_length(network, context))
     end = windows[-1].stop
     loss = torch.full((count, end), torch.nan)
     correct = torch.zeros(count, end, dtype=torch.bool)

@@ -26,7 +26,7 @@ from compat_spec.nn.linear_maps import LinearMaps, ScaledFeatures
 from compat_spec.nn.network import Network, check_same_vocabulary
 from compat_spec.nn.optimizers import Schedule
 from compat_spec.nn.stitched import StitchedPair
-from compat_spec.nn.windows import Window, context_length, evaluation_windows, places_of, read_in_batches
+from compat_spec.nn.windows import Window, context_length, places_of, read_in_batches, scored_windows
 
 Progress = Callable[[int, int, str], None]
 
@@ -119,10 +119,7 @@ class _Stitching:
         self.device, self.progress = device, progress
         self.context = min(context_length(network, recipe.context) for network in (a, b))
         self.depths = len(a.anatomy), len(b.anatomy)
-        windows = evaluation_windows(test, recipe.tokens, self.context)
-        self.windows = [window for window in windows if test.scored[window.start : window.stop].any()]
-        if not self.windows:
-            raise CompatError("the split has no token to score")
+        self.windows = scored_windows(test, recipe.tokens, self.context)
         # the work on one block of b, in tokens that go through
         trained = recipe.steps * recipe.batch_size * self.context
         self.total = len(self._targets()) * (trained + sum(window.length for window in self.windows))

@@ -90,15 +90,21 @@ def _windows_of_examples(ends: Sequence[int], tokens: int | None, context: int) 
     return windows
 
 
+def scored_windows(encoded: EncodedSplit, tokens: int | None, context: int) -> list[Window]:
+    """The `evaluation_windows` that have scored tokens. Raises `CompatError` when there are none."""
+    windows = evaluation_windows(encoded, tokens, context)
+    windows = [window for window in windows if encoded.scored[window.start : window.stop].any()]
+    if not windows:
+        raise CompatError("the split has no token to score")
+    return windows
+
+
 def spread_windows(encoded: EncodedSplit, count: int, context: int) -> list[Window]:
     """About evenly spread over a split, `count` of its evaluation windows that have scored tokens, or all there are.
 
     Raises `CompatError` when there are none.
     """
-    windows = evaluation_windows(encoded, None, context)
-    windows = [window for window in windows if encoded.scored[window.start : window.stop].any()]
-    if not windows:
-        raise CompatError("the split has no token to score")
+    windows = scored_windows(encoded, None, context)
     count = min(count, len(windows))
     return [windows[i * len(windows) // count] for i in range(count)]
 

@@ -17,7 +17,7 @@ from compat_spec.nn.similarity.cca import (
 )
 from compat_spec.nn.similarity.cka import BatchMean, alignment, check_options
 from compat_spec.nn.similarity.compute import function_of
-from compat_spec.nn.similarity.hsic import Hsics
+from compat_spec.nn.similarity.hsic import Hsics, unbiased_of_centred
 from compat_spec.nn.similarity.inputs import checked, exact_products, product_dtype
 from compat_spec.nn.similarity.moments import Moments
 from compat_spec.nn.similarity.nuclear import nuclear_norm
@@ -178,12 +178,9 @@ def _cka(moments: Moments, unbiased: bool, variance: float) -> Tensor:
         n = moments.n
         both, squares_x, squares_y, sum_x, sum_y = moments.norms.sums(moments)
 
-        def without_diagonal(traces: Tensor, products: Tensor, sums: Tensor) -> Tensor:
-            # as `hsic` with rows that sum to minus their diagonal
-            return traces - products * (n / (n - 2)) + sums / ((n - 1) * (n - 2))
-
-        cross = without_diagonal(cross, both, sum_x[:, None] * sum_y)
-        left, right = without_diagonal(own_x, squares_x, sum_x**2), without_diagonal(own_y, squares_y, sum_y**2)
+        cross = unbiased_of_centred(cross, both, sum_x[:, None] * sum_y, n)
+        left = unbiased_of_centred(own_x, squares_x, sum_x**2, n)
+        right = unbiased_of_centred(own_y, squares_y, sum_y**2, n)
         own_x, own_y = (
             torch.where(rest > 1e-12 * own, rest, torch.nan) for rest, own in ((left, own_x), (right, own_y))
         )

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from compat_spec.nn.similarity.feature_space import cross_product
-from compat_spec.nn.similarity.inputs import product_dtype, product_over_rows, row_blocks, same_layers
-from compat_spec.nn.similarity.layer import Layer, layers_of
+from compat_spec.nn.similarity.inputs import product_dtype, product_over_rows, row_blocks
+from compat_spec.nn.similarity.layer import Layer, layers_of_both
 from compat_spec.nn.similarity.nuclear import nuclear_norm
 from compat_spec.nn.similarity.undefined import tell, tell_pairs
 
@@ -116,8 +116,7 @@ class Basis:
 def _bases(
     measure: str, xs: Sequence[Tensor], ys: Sequence[Tensor], variance: float, dtype: torch.dtype
 ) -> tuple[list[Basis | None], list[Basis | None]]:
-    left = layers_of(xs, torch.float64)
-    right = left if same_layers(xs, ys) else layers_of(ys, torch.float64)
+    left, right, _ = layers_of_both(xs, ys, torch.float64)
     tell(measure, [x.trouble for x in left], [y.trouble for y in right])
     found = {
         layer: None if layer.trouble else _basis(layer, variance, dtype) for layer in dict.fromkeys((*left, *right))

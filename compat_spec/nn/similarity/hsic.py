@@ -15,8 +15,8 @@ from torch import Tensor
 
 from compat_spec.nn.similarity.feature_space import squares_of_products
 from compat_spec.nn.similarity.gram import GramSums, LinearKernel, gram_sums
-from compat_spec.nn.similarity.inputs import product_dtype, same_layers
-from compat_spec.nn.similarity.layer import Layer, keep_if_small, layers_of
+from compat_spec.nn.similarity.inputs import product_dtype
+from compat_spec.nn.similarity.layer import Layer, keep_if_small, layers_of_both
 from compat_spec.nn.similarity.rbf import RbfKernel
 
 _TOO_MUCH_LOST = 64
@@ -60,9 +60,7 @@ def _hsics(
     xs: Sequence[Tensor], ys: Sequence[Tensor], kernel: str, sigma: float, unbiased: bool, dtype: torch.dtype
 ) -> tuple[Hsics, float]:
     """HSIC of all pairs, and how many times as large the largest terms are as what remains of them."""
-    same = same_layers(xs, ys)
-    left = layers_of(xs, dtype)
-    right = left if same else layers_of(ys, dtype)
+    left, right, same = layers_of_both(xs, ys, dtype)
     keep_if_small([*left, *right], dtype)
     n = left[0].n
     trouble = [[layer.trouble for layer in side] for side in (left, right)]
@@ -134,6 +132,17 @@ def hsic_of_part(
     k, l = k + diagonal_k, l + diagonal_l  # noqa: E741
     sums = k.sum(dim=-1)[..., :, None] * l.sum(dim=-1)[..., None, :]
     return off + diagonal_k @ diagonal_l.mT - (2 / n) * (k @ l.mT) + sums / n**2
+
+
+def unbiased_of_centred(traces: Tensor, products: Tensor, sums: Tensor, n: int | Tensor) -> Tensor:
+    """`hsic` for linear kernels of centred features, whose rows without the diagonal sum to minus the diagonal.
+
+    Args:
+        traces: tr(K L), the diagonals included.
+        products: Σ K_ii L_ii.
+        sums: Σ K_ii times Σ L_ii.
+    """
+    return traces - products * (n / (n - 2)) + sums / ((n - 1) * (n - 2))
 
 
 def linear_sums(xs: Sequence[Layer], ys: Sequence[Layer], dtype: torch.dtype, *, same: bool) -> GramSums:

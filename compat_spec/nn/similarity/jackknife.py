@@ -12,9 +12,9 @@ from torch import Tensor
 from compat_spec.nn.similarity.compute import function_of
 from compat_spec.nn.similarity.feature_space import cross_product
 from compat_spec.nn.similarity.gram import LinearKernel, gram_sums
-from compat_spec.nn.similarity.hsic import gram_is_cheaper, hsic_of_part
-from compat_spec.nn.similarity.inputs import checked, exact_products, product_dtype, same_layers
-from compat_spec.nn.similarity.layer import Layer, keep_if_small, layers_of
+from compat_spec.nn.similarity.hsic import gram_is_cheaper, hsic_of_part, unbiased_of_centred
+from compat_spec.nn.similarity.inputs import checked, exact_products, product_dtype
+from compat_spec.nn.similarity.layer import Layer, keep_if_small, layers_of_both
 from compat_spec.nn.similarity.undefined import untold
 
 _MUCH_LEFT = 1 / 8
@@ -67,10 +67,8 @@ def _linear_cka_without(xs: Sequence[Tensor], ys: Sequence[Tensor], parts: Seque
     """CKA of all tokens but those of each part: `[parts, len(xs), len(ys)]`."""
     if unbiased and len(xs[0]) - max(part.stop - part.start for part in parts) < 4:
         raise ValueError("unbiased CKA needs at least 4 tokens, and fewer are left without a group: have more groups")
-    same = same_layers(xs, ys)
     for dtype in dict.fromkeys((product_dtype(xs, ys), torch.float64)):
-        left = layers_of(xs, dtype)
-        right = left if same else layers_of(ys, dtype)
+        left, right, same = layers_of_both(xs, ys, dtype)
         rest_x, rest_y = (torch.stack([_variance_without(x, parts) for x in side]) for side in (left, right))
         if bool((torch.cat([rest_x, rest_y]) > _MUCH_LEFT).all()):
             break
@@ -147,7 +145,7 @@ def _from_features(xs: Sequence[Layer], ys: Sequence[Layer], parts: Sequence[sli
             return trace
         k, l = lengths[x], lengths[y]  # noqa: E741
         sums = k.sum(dim=1) * l.sum(dim=1)
-        return trace - (k * l).sum(dim=1) * (sizes / (sizes - 2)) + sums / ((sizes - 1) * (sizes - 2))
+        return unbiased_of_centred(trace, (k * l).sum(dim=1), sums, sizes)
 
     own = {x: left_over(x, x) for x in layers}
     rows = [[left_over(x, y) / (own[x] * own[y]).sqrt() for y in ys] for x in xs]

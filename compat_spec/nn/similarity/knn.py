@@ -9,8 +9,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from compat_spec.nn.similarity.inputs import product_dtype, same_layers
-from compat_spec.nn.similarity.layer import Layer, keep_if_small, layers_of
+from compat_spec.nn.similarity.inputs import product_dtype
+from compat_spec.nn.similarity.layer import Layer, keep_if_small, layers_of_both
 from compat_spec.nn.similarity.neighbours import nearest_neighbours, products_of
 from compat_spec.nn.similarity.undefined import tell
 
@@ -99,8 +99,7 @@ def _of_layers(
     if not 1 <= k < n:
         raise ValueError(f"k must be at least 1 and less than the number of tokens, {n}; it is {k}")
     dtype = product_dtype(xs, ys)
-    left = layers_of(xs, dtype)
-    right = left if same_layers(xs, ys) else layers_of(ys, dtype)
+    left, right, _ = layers_of_both(xs, ys, dtype)
     found: dict[int, T | None] = {}
     for features, layer in zip((*xs, *ys), (*left, *right), strict=True):
         if id(layer) not in found:

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from compat_spec.nn.similarity.inputs import row_blocks
+from compat_spec.nn.similarity.inputs import row_blocks, same_layers
 from compat_spec.nn.similarity.undefined import NOT_FINITE, STILL
 
 _IN_CACHE = 2**20
@@ -140,6 +140,14 @@ def layers_of(
         if id(x) not in different:
             different[id(x)] = Layer(x, dtype, prepare)
     return [different[id(x)] for x in features]
+
+
+def layers_of_both(
+    xs: Sequence[Tensor], ys: Sequence[Tensor], dtype: torch.dtype, prepare: Callable[[Tensor], Tensor] | None = None
+) -> tuple[list[Layer], list[Layer], bool]:
+    """The layers of both sides, and whether they are the same ones."""
+    left, same = layers_of(xs, dtype, prepare), same_layers(xs, ys)
+    return left, left if same else layers_of(ys, dtype, prepare), same
 
 
 def keep_if_small(layers: Sequence[Layer], dtype: torch.dtype) -> None:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from compat_spec.nn.similarity.distances import Bins, QuantileBins, SortedDistances, SquaredDistances
 from compat_spec.nn.similarity.gram import Kernel, gram_sums
-from compat_spec.nn.similarity.inputs import product_dtype, same_layers
-from compat_spec.nn.similarity.layer import Layer, keep_if_small, layers_of
+from compat_spec.nn.similarity.inputs import product_dtype
+from compat_spec.nn.similarity.layer import Layer, keep_if_small, layers_of_both
 from compat_spec.nn.similarity.undefined import tell
 
 _SORTED_TOKENS = 1024
@@ -51,9 +51,7 @@ def rsa(
     # ranks, and roots, tell of small distances, too, which in float32 are rounding where some tokens are far away
     small_count = correlation == "spearman" or dissimilarity == "euclidean"
     dtype = torch.float64 if small_count else product_dtype(xs, ys)
-    left = layers_of(xs, dtype, _PREPARED[dissimilarity])
-    same = same_layers(xs, ys)
-    right = left if same else layers_of(ys, dtype, _PREPARED[dissimilarity])
+    left, right, same = layers_of_both(xs, ys, dtype, _PREPARED[dissimilarity])
     keep_if_small([*left, *right], dtype)
 
     def kernel(layer: Layer) -> Kernel:

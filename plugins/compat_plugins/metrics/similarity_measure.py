@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -38,10 +39,11 @@ class SimilarityMeasure(PairMetric):
             return super().measure(comparison)
         from compat_spec.nn.similarity import Accumulator
 
-        accumulator = Accumulator(self.quantity, **self.options())
-        for a, b in comparison.feature_batches(self.split, **self.taken()):
-            accumulator.update(a, b)
-        return LayerScores(accumulator.compute(), n=accumulator.tokens, first=self.first_layer)
+        with _told_plainly():
+            accumulator = Accumulator(self.quantity, **self.options())
+            for a, b in comparison.feature_batches(self.split, **self.taken()):
+                accumulator.update(a, b)
+            return LayerScores(accumulator.compute(), n=accumulator.tokens, first=self.first_layer)
 
     def _streams(self, comparison: Comparison) -> bool:
         """Whether features are counted as they are read: in batches anyway, or more than should be held."""
@@ -61,17 +63,22 @@ class SimilarityMeasure(PairMetric):
     def compare(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
         from compat_spec.nn.similarity import similarity
 
-        try:
+        with _told_plainly():
             return similarity(self.quantity, a, b, **self.options())
-        except ValueError as error:
-            raise CompatError(str(error)) from None
 
     def errors(self, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor | None:
         from compat_spec.nn.similarity import standard_error
 
         if not self.standard_error:
             return None
-        try:
+        with _told_plainly("standard_error: "):
             return standard_error(self.quantity, a, b, groups=self.groups, **self.options())
-        except ValueError as error:
-            raise CompatError(f"standard_error: {error}") from None
+
+
+@contextmanager
+def _told_plainly(about: str = "") -> Iterator[None]:
+    """What features and options do not go together with is a mistake of the spec, and no fault of the program."""
+    try:
+        yield
+    except ValueError as error:
+        raise CompatError(f"{about}{error}") from None
