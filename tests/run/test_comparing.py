@@ -6,6 +6,7 @@ import pytest
 
 from compat_plugins.metrics import similarity_measure
 from compat_spec.nn.similarity import Accumulator
+from compat_spec.nn.similarity.moments import Moments
 from compat_spec.plan import StepKind
 from compat_spec.run import comparing
 from compat_spec.spec import SpecError
@@ -125,6 +126,16 @@ def test_features_that_are_not_held_give_the_same_numbers(done: Workplace, monke
     for found, expected in zip(done.rows(LAYERS), held, strict=True):
         assert found[:2] + found[3:] == expected[:2] + expected[3:]
         assert found[2] == pytest.approx(expected[2], abs=1e-5)
+
+
+def test_moments_that_are_too_large_are_a_plain_error(done: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(similarity_measure, "_MOST_BYTES", 0)
+    monkeypatch.setattr(Accumulator, "bytes_for", lambda *_: 0)
+    monkeypatch.setattr(Moments, "bytes_for", lambda *_: 2**40)
+    failed = done.run("metrics.cka.tokens=63").failed
+    assert {failure.error.partition(":")[0] for failure in failed} == {
+        "second moments of these layers take 1024.0 GiB, more than max_bytes=4.0 GiB"
+    }
 
 
 def test_batches_of_tokens_are_never_all_in_memory(done: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
