@@ -10,6 +10,8 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from tests.postgresql import Server
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported; processes that tests start inherit it
@@ -35,3 +37,12 @@ def server_url(server: Server) -> Iterator[str]:
     url = server.new_database()
     yield url
     server.drop(url)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium. Give its tests `@pytest.mark.xdist_group("browser")`, so that one process starts it."""
+    from tests.browser import chromium
+
+    with chromium() as browser:
+        yield browser
