@@ -10,6 +10,7 @@ import typer
 from compat_spec.cli import (
     cache,
     explain,
+    help,
     importing,
     merge,
     plan,
@@ -47,6 +48,7 @@ app.add_typer(plugins.app, name="plugins")
 app.add_typer(cache.app, name="cache")
 app.command()(schema.schema)
 app.command("import")(importing.import_)
+app.command("help")(help.help_)
 app.command()(version.version)
 
 
