@@ -12,6 +12,7 @@ from compat_spec.cli import (
     explain,
     help,
     importing,
+    init,
     merge,
     plan,
     plugins,
@@ -36,6 +37,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(init.init)
 app.command()(run.run)
 app.command()(validate.validate)
 app.command()(plan.plan)
