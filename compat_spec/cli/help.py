@@ -8,12 +8,18 @@ from typing import Annotated, Any
 
 import typer
 
+from compat_spec.cli import completion
+
 
 def help_(
     context: typer.Context,
     topic: Annotated[
         list[str] | None,
-        typer.Argument(help="A page, a command, or the name of a plugin; all pages when left out.", show_default=False),
+        typer.Argument(
+            help="A page, a command, or the name of a plugin; all pages when left out.",
+            show_default=False,
+            autocompletion=completion.topics,
+        ),
     ] = None,
 ) -> None:
     """Read about a topic: a page of the documentation, a command, or a plugin.
