@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated
@@ -49,6 +50,8 @@ def init(
     for given in models.values():
         if (wrong := _is_model(given)) is not None:
             raise UsageError(wrong)
+    if "base" in models:
+        raise UsageError("base is what the spec calls the base: --model needs another name")
     base = base or _ask(f"What they were fine-tuned from, a folder or {HUB}ID (Enter: unknown)", _is_base, "none")
     tasks = _named(task or [_ask("Examples of what the combination should be good at, .jsonl or .txt", _is_file)])
     for wrong in (_is_base(base), *map(_is_file, tasks.values())):
@@ -64,8 +67,6 @@ def init(
 
 
 def _experiment(file: Path) -> str:
-    import re
-
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", file.stem) or "mine"
 
 
@@ -77,7 +78,7 @@ def _named(given: Collection[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for one in given:
         name, equals, place = one.partition("=")
-        if not equals:
+        if not equals or not re.fullmatch(r"[\w-]+", name):  # a path may have an = in it
             name, place = name_of(one, found), one
         if name in found:
             raise UsageError(f"{name} is named twice")

@@ -157,7 +157,9 @@ def test_paths_start_at_the_folder_of_the_spec(folder: Path) -> None:
         ((*MODELS, "--base", "none", "--task", "bad.jsonl"), "bad.jsonl is not a file with an example in JSON"),
         (("there.yaml", *MODELS, "--base", "none", *EXAMPLES), "there.yaml is there already: .*--force"),
         (("no/folder.yaml", *MODELS, "--base", "none", *EXAMPLES), "there is no folder no"),
-        (("m.yaml", "--model", "a b=models/law", *MODELS, "--base", "none", *EXAMPLES), "'a b'"),
+        (("m.yaml", "--model", "1b=models/law", *MODELS, "--base", "none", *EXAMPLES), "'1b'"),
+        (("m.yaml", "--model", "a b=models/law", *MODELS, "--base", "none", *EXAMPLES), "no folder a b=models/law"),
+        (("m.yaml", "--model", "base=models/law", *MODELS, "--base", "none", *EXAMPLES), "needs another name"),
         (("m.yaml", "--model", "models/empty", *MODELS, "--base", "none", *EXAMPLES), "models/empty: "),
     ],
 )
