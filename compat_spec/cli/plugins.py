@@ -21,7 +21,8 @@ app = typer.Typer(help="List the installed components, and show what one does an
 @app.command("list", epilog="Example: compat plugins list merges")
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(help="models, trainers, tasks, merges, metrics or executors; all when left out.")
+        str | None,
+        typer.Argument(help="models, trainers, tasks, merges, metrics, executors or sinks; all when left out."),
     ] = None,
 ) -> None:
     """List the installed plugins, each with its first line of help; broken ones with their error."""
