@@ -105,6 +105,8 @@ class ScoreRow:
     other_block: int | None = None
     expert: int | None = None
     token_class: str | None = None
+    examples: Sequence[tuple[int, float, float]] = ()
+    """The examples of which it is the weighted mean: the place in the split, the value and the weight of each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
