@@ -132,6 +132,24 @@ class SimilarityRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FoundScore:
+    """A number about a whole model or merge on a task, as the results know it; `key` asks for its examples."""
+
+    key: int
+    metric: str
+    quantity: str
+    task: str
+    split: str
+    model: str
+    training_step: int | None
+    parameters: Mapping[str, Any]
+    seed: int
+    value: float
+    """NaN where the metric found no number."""
+    n: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """A run as the results know it. Times are in UTC and carry their time zone."""
 
