@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic.fields import FieldInfo
@@ -398,6 +398,16 @@ class ModuleMerge(Merge):
 # -------------------------------------------------------------------------------------------------------- metrics
 
 
+class ExampleScore(NamedTuple):
+    """What a metric found on one example."""
+
+    example: int
+    """Its place in the split, from 0."""
+    value: float
+    weight: float = 1.0
+    """What it counts in the mean, such as its scored tokens."""
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """One number that a metric found, as one row of the results."""
@@ -414,6 +424,8 @@ class Score:
     """Which tokens it is about, when it is not about all."""
     quantity: str | None = None
     """What the number is, when the metric reports several things; the metric's `quantity` otherwise."""
+    examples: Sequence[ExampleScore] = ()
+    """The examples of which it is the weighted mean, where it is one: by them, two models are compared in pairs."""
 
 
 class Evaluation(Protocol):
