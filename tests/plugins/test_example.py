@@ -1,4 +1,4 @@
-"""`plugins/compat-example` is whole: its wheel, in an environment that has nothing else of this repository but a wheel."""
+"""`plugins/compat-example` is whole: its wheel works where nothing else of this repository is but the engine's."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ pytestmark = pytest.mark.xdist_group("example")
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment with the two wheels, which sees the libraries that are installed here, but none of our code:
-    what is installed for development is found by `.pth` files, and those of another environment are not read."""
+    """A virtual environment with the two wheels, which sees the libraries that are installed here, but none of our code.
+
+    What is installed for development is found by `.pth` files, and those of another environment are not read.
+    """
 
     folder: Path
     wheels: Sequence[Path]

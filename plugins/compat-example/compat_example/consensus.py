@@ -27,8 +27,8 @@ class Consensus(TensorMerge):
     base: ModelName = Field(description="The model that the others were fine-tuned from.")
     selective: PerModel[Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         default=0.4,
-        description="The lambda of the masks: how strict it is about what matters to a model, one number for all or one "
-        "per model; with 0 everything does.",
+        description="The lambda of the masks: how strict it is about what matters to a model, one number for all or "
+        "one per model; with 0 everything does.",
         examples=[[0.2, 0.6]],
     )
     agreement: int = Field(default=2, ge=1, description="To how many models an entry must matter to be changed at all.")
