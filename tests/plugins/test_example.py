@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("example")
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment with the two wheels, which sees the libraries that are installed here, but none of our code.
+    """A virtual environment with the two wheels, which sees the libraries installed here, and none of our code.
 
     What is installed for development is found by `.pth` files, and those of another environment are not read.
     """
