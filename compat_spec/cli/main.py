@@ -10,7 +10,9 @@ import typer
 from compat_spec.cli import (
     cache,
     explain,
+    help,
     importing,
+    init,
     merge,
     plan,
     plugins,
@@ -35,6 +37,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(init.init)
 app.command()(run.run)
 app.command()(validate.validate)
 app.command()(plan.plan)
@@ -47,6 +50,7 @@ app.add_typer(plugins.app, name="plugins")
 app.add_typer(cache.app, name="cache")
 app.command()(schema.schema)
 app.command("import")(importing.import_)
+app.command("help")(help.help_)
 app.command()(version.version)
 
 
