@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
-import yaml
+from annotated_types import MaxLen
 
 from compat_spec.components import (
     Component,
     LayerMetric,
     Merge,
     Metric,
-    ModelName,
     ModelSource,
     ModuleMerge,
     Task,
@@ -26,6 +25,9 @@ from compat_spec.components import (
 from compat_spec.registry import Plugin
 from compat_spec.spec.keys import DEFAULT_TRAINER
 from compat_spec.spec.parameters import Parameter, parameters_of
+from compat_spec.spec.problems import Place, Problems
+from compat_spec.spec.writing import as_yaml
+from compat_spec.spec.yaml_files import read_value
 
 MODELS = ("math", "code")
 BASE = "base"
@@ -75,7 +77,10 @@ class About:
         That of its docstring, or else the least that it needs: required parameters have the first of their `examples`.
         """
         section = self._section(self._declaration())
-        return None if section is None else _as_yaml(section)
+        if section is None:
+            return None
+        text = as_yaml(section, compact=True)
+        return text if max(map(len, text.splitlines())) <= _WIDEST else as_yaml(section)
 
     def _section(self, declaration: dict[str, Any]) -> dict[str, Any] | None:
         name = f"my_{self.kind}"
@@ -90,9 +95,10 @@ class About:
     def _declaration(self) -> dict[str, Any]:
         """The parameters of the example, and the keys of the engine that it needs."""
         written = _EXAMPLE.search(inspect.getdoc(self.component) or "")
-        if written:
-            found = yaml.safe_load(inspect.cleandoc(written[1]))
-            return {key: value for key, value in found.get("train", found).items() if key != "use"}
+        found = _read(inspect.cleandoc(written[1])) if written else None
+        if found:
+            parameters = found["train"] if issubclass(self.component, Trainer) else found
+            return {key: value for key, value in parameters.items() if key != "use"}
         needed = {one.name: self._value(one) for one in self.parameters if one.required}
         if issubclass(self.component, ModuleMerge) and self.component.training == "needed":
             needed["train"] = {"on": TASK, "steps": 200}
@@ -105,31 +111,20 @@ class About:
     def _value(self, parameter: Parameter) -> Any:
         if parameter.examples:
             return parameter.examples[0]
+        field = self.component.parameters()[parameter.name]
         if parameter.name == "models":
-            (most,) = [getattr(mark, "max_length", None) for mark in self._marks("models")][-1:] or [None]
-            return list(MODELS[:most])
-        annotation = str(self.component.parameters()[parameter.name].annotation)
-        if TaskName.__name__ in annotation:
-            return TASK
-        if ModelName.__name__ in annotation:
-            return BASE
-        return ...
-
-    def _marks(self, name: str) -> Sequence[Any]:
-        return [mark for mark in self.component.parameters()[name].metadata if hasattr(mark, "max_length")]
+            most = [mark.max_length for mark in field.metadata if isinstance(mark, MaxLen)]
+            return list(MODELS[: most[0] if most else None])
+        return TASK if TaskName in _types(field.annotation) else BASE
 
 
-def _as_yaml(section: Mapping[str, Any]) -> str:
-    """A section with one declaration: on one line where that is not long."""
-    ((title, declarations),) = section.items()
-    ((name, declaration),) = declarations.items()
+def _types(annotation: Any) -> Iterator[Any]:
+    """A type and all that it is made of."""
+    yield annotation
+    for inner in get_args(annotation):
+        yield from _types(inner)
 
-    def dump(value: Any, **options: Any) -> str:
-        text: str = yaml.safe_dump(value, sort_keys=False, width=10_000, allow_unicode=True, **options)
-        return text
 
-    line = f"  {name}: {dump(declaration, default_flow_style=True)}"
-    if len(line) <= _WIDEST:
-        return f"{title}:\n{line}"
-    lines = [f"    {key}: {dump(value, default_flow_style=True).removesuffix('...' + chr(10))}" for key, value in declaration.items()]
-    return f"{title}:\n  {name}:\n" + "".join(lines)
+def _read(text: str) -> Any:
+    node = read_value(text, Place(0, 0, 0, ""), "", Problems())
+    return None if node is None else node.plain()
