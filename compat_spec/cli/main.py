@@ -13,8 +13,10 @@ from compat_spec.cli import (
     importing,
     merge,
     plan,
+    plot,
     plugins,
     query,
+    report,
     run,
     runs,
     schema,
@@ -43,6 +45,8 @@ app.command()(explain.explain)
 app.command()(query.query)
 app.command()(runs.runs)
 app.command()(show.show)
+app.command()(report.report)
+app.command()(plot.plot)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(cache.app, name="cache")
 app.command()(schema.schema)
