@@ -48,6 +48,11 @@ class Gathered:
                 merges[mean.task, mean.split].add(mean.model)
         return sorted(merges, key=lambda target: -len(merges[target]))
 
+    def experts_of(self, model: ModelRow) -> tuple[str, ...]:
+        """The names of a merge's experts, without the steps at which its first point takes them (`math@40`)."""
+        names = {known.name for known in self.models}
+        return tuple(name if name in names else name.rpartition("@")[0] or name for name in model.experts)
+
     def of_target(self, target: Target) -> list[SeedMean]:
         return [mean for mean in self.means if (mean.task, mean.split) == target]
 

@@ -1,4 +1,4 @@
-"""How sure a mean over seeds is."""
+"""How sure a mean over seeds is, as pages and charts show it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-LEVEL = 0.95
+from compat_spec import statistics
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean over seeds and the ends of its confidence interval, which a single seed does not have.
+    """A mean over seeds and the ends of its 95 % confidence interval, None where nothing can be said of them.
 
     `mean` is NaN where some seed gave no number: a diverged seed must not vanish from a mean.
     """
@@ -26,20 +26,8 @@ class Interval:
         return math.isfinite(self.mean)
 
 
-def over_seeds(values: Iterable[float | None], level: float = LEVEL) -> Interval:
-    """The mean and its interval by Student's t with n - 1 degrees of freedom (Student, 1908, Biometrika 6)."""
-    numbers = [math.nan if value is None else value for value in values]
-    n = len(numbers)
-    mean = math.fsum(numbers) / n if all(map(math.isfinite, numbers)) else sum(numbers) / n
-    if n < 2 or not math.isfinite(mean):
-        return Interval(mean, None, None, n)
-    deviation = math.sqrt(math.fsum((number - mean) ** 2 for number in numbers) / (n - 1))
-    half = quantile(n - 1, level) * deviation / math.sqrt(n)
-    return Interval(mean, mean - half, mean + half, n)
-
-
-def quantile(degrees: int, level: float) -> float:
-    """By how many standard errors an interval of this level reaches to each side."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(degrees, 0.5 + level / 2))
+def over_seeds(values: Iterable[float | None]) -> Interval:
+    """The mean and its interval by Student's t; a single seed has none."""
+    found = statistics.over_seeds([math.nan if value is None else value for value in values])
+    known = math.isfinite(found.low) and math.isfinite(found.high)
+    return Interval(found.mean, found.low if known else None, found.high if known else None, found.seeds)

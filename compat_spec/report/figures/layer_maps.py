@@ -61,13 +61,19 @@ def _figure(quantity: str, every: dict[Compared, list[LayerMap]]) -> Figure:
             "b": "layer of the second",
             "value": name(quantity),
         },
-        chart=_chart(rows, quantity, list(map(str, series)), kept),
+        chart=_chart(rows, quantity, list(map(str, series)), kept, _sides(first, several)),
         left_out=" ".join(left_out),
     )
 
 
 def _named(model: str, several: bool) -> str:
     return "" if several else f" ({model})"
+
+
+def _sides(first: Compared, several: bool) -> tuple[str, str]:
+    if several or first.a == first.b:
+        return ("layer of the first", "layer of the second")
+    return (f"layer of {first.a}", f"layer of {first.b}")
 
 
 def _in_order(maps: Sequence[LayerMap]) -> list[LayerMap]:
@@ -102,29 +108,31 @@ def _value(row: Row) -> float:
     return float(row["value"])
 
 
-def _chart(rows: Sequence[Row], quantity: str, series: Sequence[str], panels: Sequence[str]) -> Any:
+def _chart(
+    rows: Sequence[Row], quantity: str, series: Sequence[str], panels: Sequence[str], sides: Sequence[str]
+) -> Any:
     layers = max(max(row["a"], row["b"]) for row in rows) + 1
     ticks = list(range(0, layers, max(1, layers // 8)))
     numbers = [row["value"] for row in rows if row["value"] is not None]
     within = quantity in WITHIN_ONE and all(-1e-6 <= value <= 1 + 1e-6 for value in numbers)
     legend = alt.Legend(title=name(quantity), orient="bottom", gradientLength=160)
+    size = parts.panel_size(len(panels))
     maps = (
-        parts.chart(width=parts.PANEL, height=parts.PANEL)
+        parts.chart(width=size, height=size)
         .mark_rect()
         .encode(
-            x=alt.X("b:O", title="layer of the second", axis=alt.Axis(values=ticks, labelAngle=0, ticks=False)),
-            y=alt.Y("a:O", title="layer of the first", axis=alt.Axis(values=ticks, ticks=False)),
+            x=alt.X("b:O", title=sides[1], axis=alt.Axis(values=ticks, labelAngle=0, ticks=False)),
+            y=alt.Y("a:O", title=sides[0], axis=alt.Axis(values=ticks, ticks=False)),
             color=alt.Color(
                 "value:Q",
                 scale=alt.Scale(domain=[0, 1]) if within else alt.Scale(zero=False),
                 legend=legend,
             ),
-            tooltip=parts.tooltip(which="of", panel="at", a="layer of the first", b="layer of the second")
-            + parts.tooltip(value=name(quantity)),
+            tooltip=parts.tooltip(which="of", panel="at", a=sides[0], b=sides[1]) + parts.tooltip(value=name(quantity)),
         )
     )
     if len(panels) > 1:
-        maps = maps.facet(alt.Facet("panel:N", title=None, sort=list(panels)), columns=3)
+        maps = maps.facet(alt.Facet("panel:N", title=None, sort=list(panels)), columns=parts.columns_of(len(panels)))
     if len(series) > 1:
         which = alt.param(
             name="which", value=series[0], bind=alt.binding_select(options=list(series), name="compared ")

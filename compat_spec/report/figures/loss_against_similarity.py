@@ -49,7 +49,7 @@ def scatter_rows(
     data: Gathered, target: Target, alike: Mapping[Pair, Mapping[int | None, float]]
 ) -> list[dict[str, Any]]:
     """The points of all merges whose experts were compared at the same step; several pairs of experts are averaged."""
-    experts = {model.name: model.experts for model in data.models if model.role == "merge"}
+    experts = {model.name: data.experts_of(model) for model in data.models}
     means = [mean for mean in data.of_target(target) if mean.quantity == "loss" and mean.role == "merge"]
     rows = []
     for point in points(means):
@@ -82,8 +82,8 @@ def _figure(target: Target, quantity: str, every: list[dict[str, Any]]) -> Figur
     return Figure(
         name=f"loss-against-{quantity}-{task}",
         title=f"Loss against the {name(quantity)} of the experts, on {task} ({split} split)",
-        caption=f"Each mark is a merge at one point of its sweeps, against the mean {name(quantity)} of equal layers "
-        "of its experts at the same step. Steps differ in more than similarity, so this shows what goes together, and not "
+        caption=f"Each mark is a merge at one point of its sweeps, against the mean {name(quantity)} of equal "
+        "layers of its experts at the same step. Steps differ in more than similarity, so this shows what goes together, and not "
         "what causes what.",
         summary=_summary(rows, name(quantity)),
         rows=rows,

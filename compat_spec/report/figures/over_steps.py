@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -33,30 +34,32 @@ def figures(data: Gathered) -> Iterator[Figure]:
 
 
 def _loss_rows(data: Gathered, target: Target) -> list[dict[str, Any]]:
+    """The curve of each model with several steps, its lowest point, and at which steps its seeds have theirs."""
     means = [mean for mean in data.of_target(target) if mean.quantity == "loss"]
     roles = {mean.model: mean.role for mean in means}
     rows = []
     for model, of_model in best_by_step(means).items():
         if len(of_model) < 2:
             continue
-        for step, by_seed in sorted(of_model.items()):
-            interval = over_seeds(by_seed.values())
-            rows.append(
-                {
-                    "panel": "loss",
-                    "series": model,
-                    "role": roles[model],
-                    "step": step,
-                    "value": interval.mean if interval.is_number else None,
-                    "low": interval.low,
-                    "high": interval.high,
-                }
-            )
-        for seed, (step, value) in critical_steps(of_model).items():
-            rows.append(
-                {"panel": "turn", "series": model, "role": roles[model], "step": step, "value": value, "seed": seed}
-            )
+        about = {"series": model, "role": roles[model]}
+        curve = [_row("loss", step, by_seed) | about for step, by_seed in sorted(of_model.items())]
+        known = [row for row in curve if row["value"] is not None]
+        if known:
+            min(known, key=lambda row: float(row["value"]))["lowest"] = True
+        turns = critical_steps(of_model)
+        seeds = Counter(step for step, _ in turns.values())
+        rows += curve
+        rows += [
+            {"panel": "turn", "step": step, "value": count, "of": len(turns)} | about
+            for step, count in sorted(seeds.items())
+        ]
     return rows
+
+
+def _row(panel: str, step: int, by_seed: Mapping[int, float | None]) -> dict[str, Any]:
+    interval = over_seeds(by_seed.values())
+    value = interval.mean if interval.is_number else None
+    return {"panel": panel, "step": step, "value": value, "low": interval.low, "high": interval.high}
 
 
 def _similarities(data: Gathered, task: str) -> list[Diagonal]:
@@ -77,21 +80,9 @@ def _similarity_rows(diagonals: Sequence[Diagonal]) -> list[dict[str, Any]]:
             by_series.setdefault(series, {}).setdefault(one.step_a, {})[one.seed] = one.value
     rows = []
     for series, of_series in by_series.items():
-        if len(of_series) < 2:
-            continue
-        for step, by_seed in sorted(of_series.items()):
-            interval = over_seeds(by_seed.values())
-            rows.append(
-                {
-                    "panel": "similarity",
-                    "series": series,
-                    "quantity": quantities[series],
-                    "step": step,
-                    "value": interval.mean if interval.is_number else None,
-                    "low": interval.low,
-                    "high": interval.high,
-                }
-            )
+        if len(of_series) > 1:
+            about = {"series": series, "quantity": quantities[series]}
+            rows += [_row("similarity", step, by_seed) | about for step, by_seed in sorted(of_series.items())]
     return rows
 
 
@@ -117,9 +108,9 @@ def _figure(target: Target, losses: list[dict[str, Any]], alike: list[dict[str, 
         name=f"steps-{task}",
         title=f"Best loss{f' and {name(quantity)}' if alike else ''} over the steps of fine-tuning, on {task} "
         f"({split} split)",
-        caption=f"Above: the loss at the best point of whatever else is swept.{below} Rings mark the critical step of "
-        "each seed, where its loss is lowest: to the right of it, more specialised experts merge worse. Bands are 95 % "
-        "confidence intervals over seeds.",
+        caption=f"Above: the loss at the best point of whatever else is swept.{below} The critical step is where a "
+        "loss is lowest, ringed for the mean and dotted for each seed: beyond it, experts that are more specialised "
+        "merge worse. Bands are 95 % confidence intervals over seeds.",
         summary=" ".join(filter(None, (_turns(rows, kept), _fall(rows)))),
         rows=rows,
         columns={"panel": "what", "series": "of", "step": "step", "value": "value", "low": "low", "high": "high"},
@@ -139,7 +130,7 @@ def _only_similarity(task: str, alike: list[dict[str, Any]]) -> Figure:
         summary=_fall(rows),
         rows=rows,
         columns={"series": "of", "step": "step", "value": name(quantity), "low": "low", "high": "high"},
-        chart=_lines(rows, "similarity", series, name(quantity), _scale(rows), "series:N"),
+        chart=_lines(rows, "similarity", series, name(quantity), _scale(rows)),
     )
 
 
@@ -156,9 +147,9 @@ def _turns(rows: Sequence[Row], models: Sequence[str]) -> str:
     for model in models:
         turns = [row for row in rows if row["panel"] == "turn" and row["series"] == model]
         if turns and _role(rows, model) == "merge":
-            steps = sorted({row["step"] for row in turns})
-            words.append(f"{model} at step {listed(map(str, steps))}")
-    return f"Lowest loss of a seed: {'; '.join(words)}." if words else ""
+            steps = [f"{row['step']} ({row['value']} of {row['of']} seeds)" for row in turns]
+            words.append(f"{model} at step {listed(steps)}")
+    return f"Critical steps: {'; '.join(words)}." if words else ""
 
 
 def _fall(rows: Sequence[Row]) -> str:
@@ -179,23 +170,47 @@ def _scale(rows: Sequence[Row]) -> alt.Scale:
 
 def _chart(rows: Sequence[Row], models: Sequence[str], series: Sequence[str], quantity: str) -> Any:
     scale = _scale(rows)
-    loss = _lines(rows, "loss", models, f"best {label('loss')}", scale, "series:N")
-    rings = (
+    loss = _lines(rows, "loss", models, f"best {label('loss')}", scale)
+    lowest = (
         parts.chart()
-        .transform_filter(alt.FieldEqualPredicate(field="panel", equal="turn"))
-        .mark_point(size=150, filled=False, style="outline", strokeWidth=1.6)
+        .transform_filter("datum.panel === 'loss' && datum.lowest")
+        .mark_point(size=190, filled=False, strokeWidth=1.8)
         .encode(
             x=alt.X("step:Q", scale=scale),
             y=alt.Y("value:Q", scale=alt.Scale(zero=False)),
-            tooltip=parts.tooltip(series="lowest of", step="at step", seed="seed", value="loss"),
+            color=alt.Color("series:N", scale=alt.Scale(domain=list(models))),
         )
     )
-    loss = alt.layer(loss, rings)
-    if not series:
-        return loss
-    below = _lines(rows, "similarity", series, name(quantity), scale, "series:N", height=160)
-    return alt.vconcat(loss, below, spacing=24).resolve_scale(
-        color="independent", shape="independent", strokeDash="independent"
+    views = [alt.layer(loss, lowest), _turn_strip(rows, models, scale)]
+    if series:
+        views.append(_lines(rows, "similarity", series, name(quantity), scale, height=150))
+    return alt.vconcat(*views, spacing=20).resolve_scale(
+        color="independent", shape="independent", size="independent", strokeDash="independent"
+    )
+
+
+def _turn_strip(rows: Sequence[Row], models: Sequence[str], scale: alt.Scale) -> Any:
+    """At which step how many seeds have their lowest loss."""
+    shown = [model for model in models if any(row["panel"] == "turn" and row["series"] == model for row in rows)]
+    most = max((row["of"] for row in rows if row["panel"] == "turn"), default=1)
+    steps = sorted({row["step"] for row in rows})
+    return (
+        parts.chart(width=parts.WIDTH, height=20 * len(shown))
+        .transform_filter(alt.FieldEqualPredicate(field="panel", equal="turn"))
+        .mark_circle(opacity=1)
+        .encode(
+            x=alt.X(
+                "step:Q",
+                title="critical step (larger: of more seeds)",
+                scale=scale,
+                axis=alt.Axis(values=_ticks(steps)),
+            ),
+            y=alt.Y("series:N", title=None, sort=list(shown), axis=alt.Axis(grid=True, ticks=False, labelLimit=140)),
+            size=alt.Size("value:Q", scale=alt.Scale(domain=[0, most], range=[0, 200]), legend=None),
+            color=alt.Color("series:N", scale=alt.Scale(domain=list(models)), legend=None),
+            tooltip=parts.tooltip(series="of", step="lowest at step", of="seeds in all")
+            + [alt.Tooltip("value:Q", title="seeds")],
+        )
     )
 
 
@@ -205,18 +220,17 @@ def _lines(
     series: Sequence[str],
     title: str,
     scale: alt.Scale,
-    field: str,
     height: int = parts.HEIGHT,
 ) -> Any:
     steps = sorted({row["step"] for row in rows})
     x = alt.X("step:Q", title=STEPS, scale=scale, axis=alt.Axis(values=_ticks(steps), labelOverlap=True))
     y_scale = parts.scale_of([row["value"] for row in rows if row["panel"] == panel and row["value"] is not None])
-    colour = alt.Color(field, scale=alt.Scale(domain=list(series)), legend=parts.legend_below())
-    shape = alt.Shape(field, scale=parts.shape_of(series), legend=parts.legend_below())
+    colour = alt.Color("series:N", scale=alt.Scale(domain=list(series)), legend=parts.legend_below())
+    shape = alt.Shape("series:N", scale=parts.shape_of(series), legend=parts.legend_below())
     base = parts.chart(width=parts.WIDTH, height=height).transform_filter(
         alt.FieldEqualPredicate(field="panel", equal=panel)
     )
-    band = base.mark_area(opacity=0.15).encode(
+    band = base.mark_area(opacity=0.15 if len(series) < 4 else 0.08).encode(
         x=x, y=alt.Y("low:Q", title=title, scale=y_scale), y2="high:Q", color=colour
     )
     y = alt.Y("value:Q", title=title, scale=y_scale)

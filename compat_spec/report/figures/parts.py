@@ -14,7 +14,6 @@ from compat_spec.report.figures.figure import DATA, Row
 WIDTH = 560
 """Of a chart on paper, in pixels; on a page charts take the width that there is."""
 HEIGHT = 260
-PANEL = 168
 MOST_PANELS = 12
 MOST_LINES = 10
 
@@ -28,10 +27,18 @@ def chart(**properties: Any) -> Any:
     return alt.Chart(alt.NamedData(DATA), **properties)
 
 
+def panel_size(panels: int) -> int:
+    """The sides of each of so many maps side by side."""
+    return 300 if panels == 1 else 216 if panels <= 3 else 168
+
+
+def columns_of(panels: int) -> int:
+    """How many stand side by side where there is room; pages with less take fewer."""
+    return 4 if panels == 4 or panels > 6 else 3
+
+
 def legend_below(**more: Any) -> alt.Legend:
-    """A legend that takes as many columns as fit."""
-    columns = alt.ExprRef("max(1, floor(width / 190))")
-    return alt.Legend(**({"orient": "bottom", "columns": columns, "title": None} | more))
+    return alt.Legend(**({"orient": "bottom", "title": None, "symbolOpacity": 1} | more))
 
 
 def tooltip(**fields: str) -> list[alt.Tooltip]:

@@ -26,7 +26,7 @@ def _rows(means: Sequence[RoutingMean], data: Gathered) -> tuple[list[dict[str, 
     """Rows, their panels (a routed merge at a point each), and what was left out."""
     panels = list(dict.fromkeys(_panel(mean) for mean in means))
     kept = panels[: parts.MOST_PANELS]
-    experts = {model.name: model.experts for model in data.models}
+    experts = {model.name: data.experts_of(model) for model in data.models}
     rows = [
         {
             "panel": _panel(mean),
@@ -147,7 +147,7 @@ def _entropy(task: str, own: Sequence[RoutingMean], data: Gathered) -> Figure | 
         return None
     least, most = min(known, key=_value), max(known, key=_value)
     x = alt.X("block:O", title="block", axis=alt.Axis(labelAngle=0))
-    y = alt.Y("value:Q", title="mean entropy of a token's probabilities, nats")
+    y = alt.Y("value:Q", title="entropy per token, nats")
     colour = alt.Color("panel:N", scale=alt.Scale(domain=panels), legend=parts.legend_below())
     base = parts.chart(width=parts.WIDTH, height=220)
     dots = base.mark_point(opacity=1).encode(
@@ -181,8 +181,11 @@ def _heat(
 ) -> Any:
     """Maps side by side, of 0 to 1. Each has its own axes: merges differ in their experts."""
     order = alt.EncodingSortField(field=sort, op="min", order="ascending")
+    size = parts.panel_size(len(panels))
+    field, of_words = y[0].partition(":")[0], y[0].endswith(":N")
+    height = 20 * len({row[field] for row in rows}) if of_words else size
     heat = (
-        parts.chart(width=parts.PANEL, height=alt.Step(20) if y[0].endswith(":N") else parts.PANEL)
+        parts.chart(width=size, height=height)
         .mark_rect()
         .encode(
             x=alt.X(
@@ -203,4 +206,6 @@ def _heat(
     )
     if len(panels) < 2:
         return heat
-    return heat.facet(alt.Facet("panel:N", title=None, sort=list(panels)), columns=3).resolve_scale(x="independent")
+    return heat.facet(
+        alt.Facet("panel:N", title=None, sort=list(panels)), columns=parts.columns_of(len(panels))
+    ).resolve_scale(x="independent")

@@ -152,7 +152,8 @@ def _summary(rows: Sequence[dict[str, Any]], axes: Axes, lower: bool) -> str:
 
 
 def _chart(rows: Sequence[dict[str, Any]], axes: Axes, quantity: str, panels: Sequence[str]) -> Any:
-    width, height = (parts.PANEL, parts.PANEL) if panels else (parts.WIDTH, parts.HEIGHT)
+    size = parts.panel_size(len(panels))
+    width, height = (size, size) if panels else (parts.WIDTH, parts.HEIGHT)
     base = parts.chart(width=width, height=height)
     if axes.y:
         drawn = _map(base, axes, quantity)
@@ -161,7 +162,11 @@ def _chart(rows: Sequence[dict[str, Any]], axes: Axes, quantity: str, panels: Se
     else:
         values = {row["x"] for row in rows}
         drawn = _dots(parts.chart(width=width, height=26 * len(values)), axes, quantity, rows)
-    return drawn.facet(alt.Facet("panel:N", title=None, sort=list(panels)), columns=3) if panels else drawn
+    return (
+        drawn.facet(alt.Facet("panel:N", title=None, sort=list(panels)), columns=parts.columns_of(len(panels)))
+        if panels
+        else drawn
+    )
 
 
 def _map(base: Any, axes: Axes, quantity: str) -> Any:

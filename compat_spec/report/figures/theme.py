@@ -42,7 +42,10 @@ def _config(ink: str, quiet: str, grid: str, background: str | None, colours: li
             "labelFontSize": 11,
             "titlePadding": 8,
             "labelLimit": 240,
+            "titleLimit": 300,
+            "labelFlush": False,
         },
+        "axisQuantitative": {"tickCount": 7},
         "header": {"labelColor": ink, "titleColor": ink, "titleFontWeight": "normal", "labelFontSize": 11},
         "legend": {
             "labelColor": ink,
@@ -52,12 +55,14 @@ def _config(ink: str, quiet: str, grid: str, background: str | None, colours: li
             "titleFontSize": 11,
             "labelLimit": 220,
             "symbolStrokeWidth": 1.5,
+            "symbolOpacity": 1,
+            "columns": 3,
         },
         "text": {"color": ink, "font": SANS},
         "rule": {"color": quiet},
         "point": {"size": 60, "filled": True},
         "line": {"strokeWidth": 1.8},
-        "style": {"mark": {"color": ink}, "outline": {"fill": None, "stroke": ink, "strokeWidth": 1.6}},
+        "mark": {"color": colours[0]},
         "range": {"category": colours, "ramp": {"scheme": "viridis"}, "heatmap": {"scheme": "viridis"}},
     }
 

@@ -43,6 +43,8 @@ def page(data: Gathered) -> str:
             "nothing to report"
         )
     sections = drawn(data)
+    found = verdicts(data)
+    decisive = [verdict for verdict in found if verdict.has_merges] or found
     scripts = [vega(), _file("report.js")]
     environment = Environment(
         loader=PackageLoader("compat_spec.report.page", "."),
@@ -73,7 +75,8 @@ def page(data: Gathered) -> str:
         run=data.run,
         description=description(data.run.spec_text),
         sections=sections,
-        verdicts=verdicts(data),
+        verdicts=decisive,
+        others=[verdict for verdict in found if verdict not in decisive],
         warnings=warnings(data),
         spec=Markup(highlighted(data.run.spec_text)),  # escaped by the highlighter
         most_rows=MOST_ROWS,

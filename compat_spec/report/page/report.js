@@ -18,7 +18,7 @@
     const own = (view) => (view.layer ? { ...view, width, layer: view.layer.map((part) => ({ ...part, ...(part.width ? { width } : {}) })) } : { ...view, width });
     if (copy.facet) {
       const panel = copy.spec.width ?? copy.spec.layer[0].width;
-      copy.columns = Math.max(1, Math.min(copy.columns ?? 3, Math.floor(width / (panel + 70))));
+      copy.columns = Math.max(1, Math.min(copy.columns ?? 3, Math.floor((width - 50) / (panel + 18))));
     } else if (copy.vconcat) {
       const inner = Math.max(200, width - 75);
       copy.vconcat = copy.vconcat.map((view) => ({
@@ -32,22 +32,29 @@
   }
 
   const drawnAs = new Map();
-  async function draw(element) {
+  async function draw(element, slack = 0) {
     const { spec, marks } = charts[element.dataset.chart];
-    const width = Math.floor(element.clientWidth) - 2;
+    const room = Math.floor(element.clientWidth) - 2;
+    const width = room - slack;
     const key = `${width} ${isDark()}`;
     if (width < 50 || drawnAs.get(element)?.key === key) return;
     drawnAs.get(element)?.finalize?.();
     drawnAs.set(element, { key });
     const config = structuredClone(themes[isDark() ? "dark" : "light"]);
-    if (width < 520) config.axis.labelLimit = 130;
+    config.legend.columns = Math.max(1, Math.floor(width / 185));
+    if (width < 520) {
+      config.axis.labelLimit = 130;
+      config.axisQuantitative.tickCount = 4;
+    }
     const { finalize } = await window.vegaEmbed(element, fitted(spec, width), {
       mode: "vega-lite", ast: true, config, renderer: marks > SVG_MARKS ? "canvas" : "svg",
       tooltip: { theme: isDark() ? "dark" : "light" },
       actions: { export: { svg: true, png: true }, source: false, compiled: false, editor: false },
       downloadFileName: element.dataset.chart,
     });
-    drawnAs.set(element, { key, finalize });
+    drawnAs.set(element, { key: `${room} ${isDark()}`, finalize });
+    const over = Math.ceil(element.querySelector("svg.marks, canvas.marks")?.getBoundingClientRect().width ?? 0) - room;
+    if (over > 0 && !slack) return draw(element, over + 2); // axes and legends took more than was thought
     element.dataset.drawn = isDark() ? "dark" : "light";
   }
 

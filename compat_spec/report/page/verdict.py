@@ -45,6 +45,10 @@ class Verdict:
     lines: tuple[Line, ...]
     all_lines: tuple[Line, ...]
 
+    @property
+    def has_merges(self) -> bool:
+        return any(line.role == "merge" for line in self.all_lines)
+
 
 def verdicts(data: Gathered) -> list[Verdict]:
     """One for each task with scores, those on which most merges were measured first."""
@@ -96,7 +100,7 @@ def _sentences(ranked: Sequence[Standing], quantity: str) -> list[str]:
             return [f"No model has a number for {name(quantity)}."]
         best = known[0]
         return [
-            f"No merge was measured here. Of {counted(len(known), 'model')}, {_named(best)} has the {what} "
+            f"No merge was measured. Of {counted(len(known), 'model')}, {_named(best)} has the {what} "
             f"{name(quantity)}: {with_interval(_interval(best, quantity))}{unit}."
         ]
     best = merges[0]
@@ -107,7 +111,8 @@ def _sentences(ranked: Sequence[Standing], quantity: str) -> list[str]:
     for role, words in REFERENCES.items():
         other = next((standing for standing in known if standing.role == role), None)
         if other is not None:
-            compared.append(f"{_difference(best, other, quantity)} {words} ({other.model})")
+            which = "" if other.model == role else f" ({other.model})"
+            compared.append(f"{_difference(best, other, quantity)} {words}{which}")
     if compared:
         sentences.append(f"That is {listed(compared)}.")
     if len(merges) > 1:
