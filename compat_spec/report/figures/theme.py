@@ -46,7 +46,7 @@ def _config(ink: str, quiet: str, grid: str, background: str | None, colours: li
             "labelFlush": False,
         },
         "axisQuantitative": {"tickCount": 7},
-        "header": {"labelColor": ink, "titleColor": ink, "titleFontWeight": "normal", "labelFontSize": 11},
+        "header": {"labelColor": ink, "titleColor": ink, "labelFontSize": 11, "labelLimit": 166},
         "legend": {
             "labelColor": ink,
             "titleColor": ink,

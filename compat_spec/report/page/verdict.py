@@ -174,6 +174,12 @@ def _doubts(ranked: Sequence[Standing], means: Sequence[SeedMean], quantity: str
             f"The best point of a sweep was chosen on the split that it is scored on, which flatters merges with many "
             f"points ({most.model}: {most.points})."
         )
+    merges = sum(standing.role == "merge" for standing in ranked)
+    if merges > MOST_MERGES:
+        doubts.append(
+            f"The best of {merges} merges is partly the luckiest: measured again, on other seeds, it would look a little "
+            "worse."
+        )
     lacking = [standing.model for standing in ranked if standing.best.seeds(quantity) < seeds]
     if lacking:
         doubts.append(f"Not on all {seeds} seeds: {listed(lacking)}.")
