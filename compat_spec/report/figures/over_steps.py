@@ -168,7 +168,7 @@ def _fall(rows: Sequence[Row]) -> str:
 def _scale(rows: Sequence[Row]) -> alt.Scale:
     """The same for all views, so that steps are above each other."""
     steps = [row["step"] for row in rows]
-    return alt.Scale(type=parts.spacing(steps), domain=[min(steps), max(steps)], nice=False, padding=12)
+    return parts.spaced(steps, domain=[min(steps), max(steps)], padding=12)
 
 
 def _chart(rows: Sequence[Row], models: Sequence[str], series: Sequence[str], quantity: str) -> Any:

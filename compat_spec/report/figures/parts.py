@@ -70,6 +70,14 @@ def spacing(values: Iterable[float]) -> Any:
     return "log" if known[0] > 0 else "sqrt" if known[0] == 0 else "linear"
 
 
+def spaced(values: Iterable[float], **more: Any) -> alt.Scale:
+    """For an axis of values that a spec chose."""
+    kind = spacing(values)
+    if kind != "log":
+        more["zero"] = False
+    return alt.Scale(type=kind, nice=False, **more)
+
+
 def has_intervals(rows: Sequence[Row]) -> bool:
     return any(row.get("low") is not None for row in rows)
 

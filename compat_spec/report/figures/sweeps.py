@@ -129,7 +129,7 @@ def _figure(target: Target, quantity: str, merge: str, own: Sequence[Point], axe
     return Figure(
         name=f"sweep-{merge}-{task}",
         title=f"{what}, on {task} ({split} split)",
-        caption=f"{'Lower' if lower else 'Higher'} is better.{spreads}"
+        caption=f"{'Brighter' if axes.y else 'Lower' if lower else 'Higher'} is better.{spreads}"
         + (f" Each at the best of {listed(axes.rest)}." if axes.rest else ""),
         summary=_summary(rows, axes, lower),
         rows=rows,
@@ -196,7 +196,7 @@ def _curves(base: Any, rows: Sequence[dict[str, Any]], axes: Axes, quantity: str
     x = alt.X(
         "x:Q",
         title=axes.x,
-        scale=alt.Scale(type=parts.spacing(xs), zero=False, nice=False, padding=10),
+        scale=parts.spaced(xs, padding=10),
         axis=alt.Axis(values=_ticks(xs), format=".4~g", labelOverlap=True),
     )
     ends = [row[key] for row in rows for key in ("value", "low", "high") if row[key] is not None]

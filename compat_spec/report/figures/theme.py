@@ -53,7 +53,7 @@ def _config(ink: str, quiet: str, grid: str, background: str | None, colours: li
             "titleFontWeight": "normal",
             "labelFontSize": 11,
             "titleFontSize": 11,
-            "labelLimit": 220,
+            "labelLimit": 160,
             "symbolStrokeWidth": 1.5,
             "symbolOpacity": 1,
             "columns": 3,

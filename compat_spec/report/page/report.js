@@ -25,23 +25,23 @@
         ...view, ...(view.width ? { width: inner } : {}),
         layer: view.layer?.map((part) => ({ ...part, ...(part.width ? { width: inner } : {}), layer: part.layer?.map((leaf) => ({ ...leaf, ...(leaf.width ? { width: inner } : {}) })) })),
       }));
-    } else if (!(typeof copy.width === "number" && copy.width < 200)) {
+    } else if (!(typeof copy.width === "number" && copy.width < 400)) {
       Object.assign(copy, own(copy), { autosize: { type: "fit-x", contains: "padding" } });
     }
     return copy;
   }
 
   const drawnAs = new Map();
-  async function draw(element, { slack = 0, columns = 0 } = {}) {
+  async function draw(element, slack = 0) {
     const { spec, marks } = charts[element.dataset.chart];
     const room = Math.floor(element.clientWidth) - 2;
     const width = room - slack;
-    const key = `${width} ${columns} ${isDark()}`;
+    const key = `${width} ${isDark()}`;
     if (width < 50 || drawnAs.get(element)?.key === key) return;
     drawnAs.get(element)?.finalize?.();
     drawnAs.set(element, { key });
     const config = structuredClone(themes[isDark() ? "dark" : "light"]);
-    config.legend.columns = columns || Math.max(1, Math.floor(width / 150));
+    config.legend.columns = Math.max(1, Math.floor((width - 60) / 180));
     if (width < 520) {
       config.axis.labelLimit = 130;
       config.axisQuantitative.tickCount = 4;
@@ -52,11 +52,9 @@
       actions: { export: { svg: true, png: true }, source: false, compiled: false, editor: false },
       downloadFileName: element.dataset.chart,
     });
-    drawnAs.set(element, { key: `${room} 0 ${isDark()}`, finalize });
+    drawnAs.set(element, { key: `${room} ${isDark()}`, finalize });
     const over = Math.ceil(element.querySelector("svg.marks, canvas.marks")?.getBoundingClientRect().width ?? 0) - room;
-    // Long names in legends, or beside axes, took more than was thought.
-    if (over > 0 && !columns) return draw(element, { columns: Math.ceil(config.legend.columns / 2) });
-    if (over > 0 && !slack) return draw(element, { columns: 1, slack: over + 2 });
+    if (over > 0 && !slack) return draw(element, over + 2); // names beside an axis took more than was thought
     element.dataset.drawn = isDark() ? "dark" : "light";
   }
 
