@@ -18,8 +18,10 @@ from compat_spec.cli import (
     init,
     merge,
     plan,
+    plot,
     plugins,
     query,
+    report,
     run,
     runs,
     schema,
@@ -50,6 +52,8 @@ app.command()(query.query)
 app.command()(compare.compare)
 app.command()(runs.runs)
 app.command()(show.show)
+app.command()(report.report)
+app.command()(plot.plot)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(cache.app, name="cache")
 app.command()(schema.schema)
