@@ -18,6 +18,8 @@ from compat_spec.cli import (
     run,
     runs,
     schema,
+    send,
+    serve,
     show,
     validate,
     version,
@@ -43,6 +45,8 @@ app.command()(explain.explain)
 app.command()(query.query)
 app.command()(runs.runs)
 app.command()(show.show)
+app.command()(serve.serve)
+app.command()(send.send)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(cache.app, name="cache")
 app.command()(schema.schema)
