@@ -13,8 +13,10 @@ from compat_spec.cli import (
     importing,
     merge,
     plan,
+    plot,
     plugins,
     query,
+    report,
     run,
     runs,
     schema,
@@ -45,6 +47,8 @@ app.command()(explain.explain)
 app.command()(query.query)
 app.command()(runs.runs)
 app.command()(show.show)
+app.command()(report.report)
+app.command()(plot.plot)
 app.command()(serve.serve)
 app.command()(send.send)
 app.add_typer(plugins.app, name="plugins")
