@@ -25,6 +25,8 @@ from compat_spec.cli import (
     run,
     runs,
     schema,
+    send,
+    serve,
     show,
     validate,
     version,
@@ -54,6 +56,8 @@ app.command()(runs.runs)
 app.command()(show.show)
 app.command()(report.report)
 app.command()(plot.plot)
+app.command()(serve.serve)
+app.command()(send.send)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(cache.app, name="cache")
 app.command()(schema.schema)

@@ -13,7 +13,6 @@ from compat_spec.testing.kinds import FILES
 from compat_spec.testing.parameters import CannotMakeUp
 from compat_spec.testing.subject import Subject
 
-
 Test: TypeAlias = Callable[[Subject], None]
 """Puts a component to a check; raises `ContractBroken` where it fails."""
 
