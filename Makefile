@@ -1,10 +1,11 @@
 # `make demo` runs the default experiment, `make test` runs the tests and checks; both make .venv first.
-# `make findings` runs the experiments of docs/findings.md over three seeds, and writes that page.
+# `make docs` builds the site into .site. `make findings` runs the experiments of docs/findings.md over three seeds,
+# and writes that page.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test findings clean
+.PHONY: demo test docs findings clean
 
 demo: .venv/demo
 	$(BIN)/compat run specs/routing.yaml
@@ -15,6 +16,9 @@ test: .venv/test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/test
+	$(BIN)/mkdocs build
 
 findings: .venv/test
 	$(BIN)/compat run specs/critical_step.yaml
@@ -34,4 +38,4 @@ findings: .venv/test
 	touch $@
 
 clean:
-	rm -rf .venv .compat results.db*
+	rm -rf .venv .site .compat results.db*

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from compat_spec.cli import completion
 from compat_spec.cli.executors import make_executor
 from compat_spec.cli.options import DEFAULT_RESULTS, DEFAULT_STORE, Overrides, ResultsUrl, SpecPath, StoreFolder
+from compat_spec.cli.sinks import SinkTexts, make_sinks
 from compat_spec.cli.terminal import display
 from compat_spec.cli.words import counted, time_in_words
 
@@ -29,7 +31,10 @@ def run(
             help="auto (every GPU, or else the CPU), or some of cpu, cuda, cuda:1, mps with commas between.",
         ),
     ] = "auto",
-    executor: Annotated[str, typer.Option(help="Where steps run: the name of an executor plugin.")] = "local",
+    executor: Annotated[
+        str,
+        typer.Option(help="Where steps run: the name of an executor plugin.", autocompletion=completion.executors),
+    ] = "local",
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Processes that run steps at once: by default one per GPU, and one on a CPU."),
@@ -54,6 +59,7 @@ def run(
         float,
         typer.Option(min=0, metavar="SECONDS", help="How often a training is saved, to go on after a crash."),
     ] = 60.0,
+    sink: SinkTexts = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Run an experiment: compute every step that the store does not have yet, and write the results.
@@ -65,6 +71,7 @@ def run(
     from compat_spec.spec import load
 
     loaded = load(spec, set_ or ())
+    sinks = make_sinks(sink or ())
 
     # only now the imports that take seconds: a mistake in a spec shows at once
     from compat_spec.plan import make_plan
@@ -91,6 +98,7 @@ def run(
             listener=listener,
             checkpoint_every=checkpoint_every,
             command=shlex.join(["compat", *map(without_password, sys.argv[1:])]),
+            sinks=sinks,
         )
     errors = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
     for failure in summary.failed:
