@@ -68,9 +68,13 @@ def _unknown_groups() -> Iterator[Finding]:
             continue
         for point in entry_points(group=group):
             owner = f"{point.name} of {_owner(point.dist)}"
-            close = get_close_matches(group, known, n=1)
-            advice = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+            close = get_close_matches(_kind(group), map(_kind, known), n=1)
+            advice = f"did you mean compat.{close[0]}?" if close else f"there are {', '.join(known)}"
             yield Finding("broken", owner, f"it is registered in {group}, which nobody reads", advice)
+
+
+def _kind(group: str) -> str:
+    return group.removeprefix("compat.")
 
 
 def _unmet_requirements() -> Iterator[Finding]:

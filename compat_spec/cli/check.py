@@ -96,7 +96,8 @@ def _check(plugin: Plugin, parameters: Mapping[str, Any], console: Console, *, b
     if plugin.component is None:
         console.print(about, style="bold")
         console.print(
-            Padding(f"✗ it does not load: {plugin.error}; see compat plugins doctor", (0, 0, 0, 2)), style="red"
+            Padding(f"✗ it does not load: {plugin.error}; see compat plugins doctor", (0, 0, 0, 2), expand=False),
+            style="red",
         )
         return False
     if not briefly:
@@ -122,9 +123,9 @@ def _check(plugin: Plugin, parameters: Mapping[str, Any], console: Console, *, b
 
 def _print(outcome: Outcome, console: Console) -> None:
     mark, style = MARKS[outcome.status]
-    console.print(Padding(f"{mark} {outcome.check.name}", (0, 0, 0, 2)), style=style)
+    console.print(Padding(f"{mark} {outcome.check.name}", (0, 0, 0, 2), expand=False), style=style)
     words = outcome.message if outcome.status == "failed" else outcome.check.meaning
-    console.print(Padding(words, (0, 0, 0, 4)), style=None if outcome.status == "failed" else "dim")
+    console.print(Padding(words, (0, 0, 0, 4), expand=False), style=None if outcome.status == "failed" else "dim")
 
 
 def _print_skipped(outcomes: Sequence[Outcome], console: Console, *, briefly: bool) -> None:
@@ -136,5 +137,5 @@ def _print_skipped(outcomes: Sequence[Outcome], console: Console, *, briefly: bo
     for reason, names in reasons.items():
         if briefly and len(names) == 1:
             continue
-        console.print(Padding(f"- {', '.join(names)}", (0, 0, 0, 2)), style="yellow")
-        console.print(Padding(f"not checked: {reason}", (0, 0, 0, 4)))
+        console.print(Padding(f"- {', '.join(names)}", (0, 0, 0, 2), expand=False), style="yellow")
+        console.print(Padding(f"not checked: {reason}", (0, 0, 0, 4), expand=False))

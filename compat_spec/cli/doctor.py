@@ -28,10 +28,10 @@ def doctor() -> None:
         if some:
             console.print(heading, style=f"bold {style}")
         for finding in some:
-            console.print(Padding(finding.about, (0, 0, 0, 2)), style="bold")
-            console.print(Padding(finding.what, (0, 0, 0, 4)))
+            console.print(Padding(finding.about, (0, 0, 0, 2), expand=False), style="bold")
+            console.print(Padding(finding.what, (0, 0, 0, 4), expand=False))
             if finding.advice:
-                console.print(Padding(f"→ {finding.advice}", (0, 0, 0, 4)))
+                console.print(Padding(f"→ {finding.advice}", (0, 0, 0, 4), expand=False))
         if some:
             console.print()
     plugins = [plugin for namespace in registry.CONTRACTS for plugin in registry.plugins(namespace)]

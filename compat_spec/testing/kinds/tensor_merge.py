@@ -48,7 +48,11 @@ class Case:
 
 
 def combine(merge: TensorMerge, case: Case) -> Tensor:
-    """One tensor of the result, as the engine asks for it."""
+    """One tensor of the result, as the engine asks for it; of copies, so that one fault is found by one check."""
+    return _combine_these(merge, case.changed(lambda tensor: tensor.clone()))
+
+
+def _combine_these(merge: TensorMerge, case: Case) -> Tensor:
     at = case.at
     if merge.surveys:
         found = [merge.survey(tensor, case.base, model=model, at=at) for model, tensor in enumerate(case.tensors)]
@@ -121,7 +125,7 @@ def leaves_inputs_unchanged(subject: Subject) -> None:
     merge = subject.make()
     for case in cases(subject):
         before = [tensor.clone() for tensor in case.given()]
-        combine(merge, case)
+        _combine_these(merge, case)
         for number, (old, new) in enumerate(zip(before, case.given(), strict=True)):
             whose = "the base" if number == len(case.tensors) else f"model {number}"
             demand(

@@ -6,11 +6,11 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
-import torch  # noqa: F401  (a bad component's module does)
 from pydantic import ConfigDict, Field, PlainSerializer, field_validator
 
 from compat_spec.components import Component, Example, Task
 from tests.testing.bad.case import Bad
+from tests.testing.bad.heavy import Heavy
 
 _COUNT = itertools.count()
 
@@ -122,7 +122,7 @@ BAD = [
     Bad(Thawed, "is_frozen", "can be set: leave `frozen`"),
     Bad(Drifting, "survives_a_round_trip", "reads as others"),
     Bad(Fickle, "says_what_it_is_made_of", "identity() says"),
-    Bad(Good, "is_cheap_to_import", "imports torch"),
+    Bad(Heavy, "is_cheap_to_import", "imports tokenizers"),
 ]
 
 assert issubclass(Good, Component)
