@@ -24,14 +24,14 @@ class Site:
 
     folder: Path
 
-    def install(self, name: str, entry_points: str, *, needs: tuple[str, ...] = (), **modules: str) -> Path:
+    def install(self, name: str, entry_points: str, *, required: tuple[str, ...] = (), **modules: str) -> Path:
         """A distribution of version 1.0 with these modules, by name; the folder of its metadata."""
         for module, text in modules.items():
             (self.folder / f"{module}.py").write_text(text, "utf-8")
         metadata = self.folder / f"{name.replace('-', '_')}-1.0.dist-info"
         metadata.mkdir()
-        required = "".join(f"Requires-Dist: {need}\n" for need in needs)
-        about = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{required}"
+        lines = "".join(f"Requires-Dist: {one}\n" for one in required)
+        about = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{lines}"
         (metadata / "METADATA").write_text(about, "utf-8")
         (metadata / "entry_points.txt").write_text(entry_points, "utf-8")
         return metadata

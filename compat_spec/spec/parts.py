@@ -147,7 +147,7 @@ class PartReader:
         part = replace(part, trainer_use=registry.canonical(Trainer.namespace, name), trainer_fields=fields)
         if not isinstance(trainer, Trainer):
             return part
-        with self._problems.of_plugin(name, place, where):
+        with self._problems.of_plugin(str(part.trainer_use), place, where):
             steps = tuple(sorted(set(trainer.saved_steps())))
             if steps and draft.section == "merges":
                 kept, advice = train.place_of("save_at"), "what is measured is the end of its training"

@@ -36,7 +36,6 @@ def contract(
 
     @pytest.mark.parametrize("check", [pytest.param(check, id=check.name) for check in checks])
     def test(check: Check) -> None:
-        __tracebackhide__ = True
         if check.name in reasons:
             pytest.skip(reasons[check.name])
         message = ""

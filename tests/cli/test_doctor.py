@@ -80,7 +80,7 @@ def examined(site: Site) -> dict[str, doctor.Finding]:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     site = Site(tmp_path_factory.mktemp("site"))
-    site.install("their-pkg", ENTRY_POINTS, needs=NEEDS, **MODULES)
+    site.install("their-pkg", ENTRY_POINTS, required=NEEDS, **MODULES)
     return site
 
 
