@@ -11,6 +11,7 @@ from compat_spec.cli import (
     cache,
     compare,
     explain,
+    export,
     help,
     importing,
     init,
@@ -46,6 +47,7 @@ app.command()(merge.merge)
 app.command()(explain.explain)
 app.command()(query.query)
 app.command()(compare.compare)
+app.command()(export.export)
 app.command()(runs.runs)
 app.command()(show.show)
 app.add_typer(plugins.app, name="plugins")

@@ -17,6 +17,7 @@ from compat_spec.results.failures import explained
 from compat_spec.results.history import SeedMean
 from compat_spec.results.passwords import without_password
 from compat_spec.results.query import Answer, answer
+from compat_spec.results.relations import Relation, relations
 from compat_spec.results.rows import FoundScore, ModelRow, Run, RunInfo, StepRow, Table, TaskRow
 from compat_spec.results.writer import RunWriter
 
@@ -129,6 +130,11 @@ class Results:
         """
         with self._connection() as connection:
             return history.examples(connection, keys)
+
+    def relations(self, run_id: str | None = None, *, tables: bool = False) -> list[Relation]:
+        """The views, and tables if asked for, as queries with the types of their columns, for one run or all."""
+        with self._connection() as connection:
+            return relations(connection, run_id, tables=tables)
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
