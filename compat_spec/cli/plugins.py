@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from compat_spec.cli import plugins_new
+
 if TYPE_CHECKING:
     from compat_spec.components import Component
 
@@ -16,6 +18,7 @@ OURS = "compat-spec"
 """The distribution whose plugins are listed without saying where they come from."""
 
 app = typer.Typer(help="List the installed components, and show what one does and takes.", no_args_is_help=True)
+app.command(epilog="Example: compat plugins new merge my-merge")(plugins_new.new)
 
 
 @app.command("list", epilog="Example: compat plugins list merges")

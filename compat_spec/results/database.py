@@ -11,14 +11,24 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
-from compat_spec.results import history, postgresql, schema, sqlite
+from compat_spec.results import history, numbers, postgresql, schema, sqlite
 from compat_spec.results.errors import ResultsError
 from compat_spec.results.failures import explained
 from compat_spec.results.history import SeedMean
 from compat_spec.results.passwords import without_password
 from compat_spec.results.query import Answer, answer
 from compat_spec.results.relations import Relation, relations
-from compat_spec.results.rows import FoundScore, ModelRow, Run, RunInfo, StepRow, Table, TaskRow
+from compat_spec.results.rows import (
+    FoundScore,
+    ModelRow,
+    Run,
+    RunInfo,
+    ScoreRow,
+    SimilarityRow,
+    StepRow,
+    Table,
+    TaskRow,
+)
 from compat_spec.results.writer import RunWriter
 
 
@@ -111,6 +121,16 @@ class Results:
         """The steps of a run, as they were recorded."""
         with self._connection() as connection:
             return history.steps(connection, run_id)
+
+    def scores(self, run_id: str) -> list[ScoreRow]:
+        """The scores of a run, one by one, as they were recorded; NaN where there was no number."""
+        with self._connection() as connection:
+            return numbers.scores(connection, run_id)
+
+    def similarities(self, run_id: str) -> list[SimilarityRow]:
+        """The similarities of a run, one by one, as they were recorded; NaN where there was no number."""
+        with self._connection() as connection:
+            return numbers.similarities(connection, run_id)
 
     def seed_means(self, run_id: str) -> list[SeedMean]:
         """What each seed of a run gave, for each quantity at each point of the sweeps."""
