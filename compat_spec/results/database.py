@@ -137,7 +137,7 @@ class Results:
         with self._connection() as connection:
             return history.seed_means(connection, run_id)
 
-    def scores(self, run_id: str, model: str) -> list[FoundScore]:
+    def scores_of(self, run_id: str, model: str) -> list[FoundScore]:
         """The numbers about a whole model or merge of a run, at all points of its sweeps and all seeds."""
         with self._connection() as connection:
             return history.scores(connection, run_id, model)
@@ -146,7 +146,7 @@ class Results:
         """Of which examples scores are the mean: the place in the split, value and weight of each.
 
         Args:
-            keys: of scores, as `scores` gives them. Those without examples are left out of the answer.
+            keys: of scores, as `scores_of` gives them. Those without examples are left out of the answer.
         """
         with self._connection() as connection:
             return history.examples(connection, keys)
