@@ -256,6 +256,10 @@ class TensorMerge(Merge):
     """Whether an entry of the result depends on the same entry of each tensor only, and on what `survey` found. The
     engine then calls `combine` with pieces of flattened tensors, which takes less memory and time."""
 
+    idempotent: ClassVar[bool] = True
+    """Whether a tensor that is the same in all models, the base included, comes out as it is. The engine does not rely
+    on it; the conformance kit holds a merge to it. Say False for a method that changes even such a tensor."""
+
     surveys: ClassVar[bool] = False
     """Whether `survey` is to be asked for each tensor of each model."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+from typing import Any
 
 import typer
 
@@ -24,7 +26,7 @@ from compat_spec.cli import (
     validate,
     version,
 )
-from compat_spec.errors import CompatError, InterruptedRun
+from compat_spec.errors import CompatError, CompatWarning, InterruptedRun
 
 EPILOG = "Start with: compat run specs/quickstart.yaml"
 
@@ -59,6 +61,7 @@ def main() -> None:
     # Threads of torch that wait for each other spin by default. When something else wants a core, too, that made a
     # training 15 to 25 times slower; waiting asleep costs a tenth on an idle machine. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    warnings.formatwarning = _plainly
     try:
         app()
     except CompatError as error:
@@ -70,3 +73,11 @@ def main() -> None:
     except BrokenPipeError:  # `compat query … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+_as_python_does = warnings.formatwarning
+
+
+def _plainly(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
+    """A warning of ours as its message alone."""
+    return f"{message}\n" if issubclass(category, CompatWarning) else _as_python_does(message, category, *where, **more)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from compat_spec.components import Component
-from compat_spec.testing.checks import Check, ContractBroken, NotChecked, Subject, checks_of
+from compat_spec.testing.checks import Check, ContractBroken, NotChecked, checks_of
 from compat_spec.testing.parameters import CannotMakeUp
+from compat_spec.testing.subject import Subject
 
 
 def contract(
