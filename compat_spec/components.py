@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic.fields import FieldInfo
@@ -256,6 +256,10 @@ class TensorMerge(Merge):
     """Whether an entry of the result depends on the same entry of each tensor only, and on what `survey` found. The
     engine then calls `combine` with pieces of flattened tensors, which takes less memory and time."""
 
+    idempotent: ClassVar[bool] = True
+    """Whether a tensor that is the same in all models, the base included, comes out as it is. The engine does not rely
+    on it; the conformance kit holds a merge to it. Say False for a method that changes even such a tensor."""
+
     surveys: ClassVar[bool] = False
     """Whether `survey` is to be asked for each tensor of each model."""
 
@@ -394,6 +398,16 @@ class ModuleMerge(Merge):
 # -------------------------------------------------------------------------------------------------------- metrics
 
 
+class ExampleScore(NamedTuple):
+    """What a metric found on one example."""
+
+    example: int
+    """Its place in the split, from 0."""
+    value: float
+    weight: float = 1.0
+    """What it counts in the mean, such as its scored tokens."""
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """One number that a metric found, as one row of the results."""
@@ -410,6 +424,8 @@ class Score:
     """Which tokens it is about, when it is not about all."""
     quantity: str | None = None
     """What the number is, when the metric reports several things; the metric's `quantity` otherwise."""
+    examples: Sequence[ExampleScore] = ()
+    """The examples of which it is the weighted mean, where it is one: by them, two models are compared in pairs."""
 
 
 class Evaluation(Protocol):
@@ -715,7 +731,7 @@ class EndedStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundScore:
+class MeasuredScore:
     """A number about a model or merge on a task, with the columns of the view `all_scores`."""
 
     merge: str
@@ -739,7 +755,7 @@ class FoundScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundSimilarity:
+class MeasuredSimilarity:
     """A number about a layer of model `a` and a layer of `b`, with the columns of the view `all_similarities`."""
 
     metric: str
@@ -788,10 +804,10 @@ class Sink(Component):
     def step(self, step: EndedStep) -> None:
         """A step of the plan ended."""
 
-    def scores(self, rows: Sequence[FoundScore]) -> None:
+    def scores(self, rows: Sequence[MeasuredScore]) -> None:
         """All scores that a step found."""
 
-    def similarities(self, rows: Sequence[FoundSimilarity]) -> None:
+    def similarities(self, rows: Sequence[MeasuredSimilarity]) -> None:
         """All similarities that a step found: the layers of two models."""
 
     @abstractmethod

@@ -30,6 +30,10 @@ class InterruptedRun(CompatError):  # noqa: N818
     exit_status = 130
 
 
+class CompatWarning(UserWarning):
+    """Something that may not be what the user means. The command line prints the message alone."""
+
+
 def portable(error: BaseException) -> BaseException:
     """The error as something that can cross to another process, with its traceback as a note."""
     text = "".join(traceback.format_exception(error))

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+from typing import Any
 
 import typer
 
 from compat_spec.cli import (
     cache,
+    compare,
     explain,
+    help,
     importing,
+    init,
     merge,
     plan,
     plot,
@@ -26,7 +31,7 @@ from compat_spec.cli import (
     validate,
     version,
 )
-from compat_spec.errors import CompatError, InterruptedRun
+from compat_spec.errors import CompatError, CompatWarning, InterruptedRun
 
 EPILOG = "Start with: compat run specs/quickstart.yaml"
 
@@ -39,12 +44,14 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(init.init)
 app.command()(run.run)
 app.command()(validate.validate)
 app.command()(plan.plan)
 app.command()(merge.merge)
 app.command()(explain.explain)
 app.command()(query.query)
+app.command()(compare.compare)
 app.command()(runs.runs)
 app.command()(show.show)
 app.command()(report.report)
@@ -55,6 +62,7 @@ app.add_typer(plugins.app, name="plugins")
 app.add_typer(cache.app, name="cache")
 app.command()(schema.schema)
 app.command("import")(importing.import_)
+app.command("help")(help.help_)
 app.command()(version.version)
 
 
@@ -63,6 +71,7 @@ def main() -> None:
     # Threads of torch that wait for each other spin by default. When something else wants a core, too, that made a
     # training 15 to 25 times slower; waiting asleep costs a tenth on an idle machine. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    warnings.formatwarning = _plainly
     try:
         app()
     except CompatError as error:
@@ -74,3 +83,11 @@ def main() -> None:
     except BrokenPipeError:  # `compat query … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+_as_python_does = warnings.formatwarning
+
+
+def _plainly(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
+    """A warning of ours as its message alone."""
+    return f"{message}\n" if issubclass(category, CompatWarning) else _as_python_does(message, category, *where, **more)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ def drawn(data: Gathered) -> dict[str, list[Figure]]:
 
 
 def _fresh(name: str, taken: set[str]) -> str:
-    plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in name.lower()).strip("-.")[:80] or "chart"
+    plain = re.sub(r"[^\w.]+", "-", name.lower()).strip("-.")[:80] or "chart"
     fresh, count = plain, 1
     while fresh in taken:
         count += 1

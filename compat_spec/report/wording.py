@@ -35,7 +35,7 @@ def with_interval(interval: Interval) -> str:
     """`2.721 [2.690, 2.752]`; of one seed, the number alone."""
     if interval.low is None or interval.high is None:
         return number(interval.mean)
-    return f"{number(interval.mean)} [{number(interval.low)}, {number(interval.high)}]"
+    return f"{number(interval.mean)} [{number(interval.low)},\u00a0{number(interval.high)}]"
 
 
 def label(quantity: str) -> str:
@@ -65,6 +65,16 @@ def listed(words: Iterable[str], most: int = 6) -> str:
     if len(known) > most:
         return f"{', '.join(known[: most - 1])} and {len(known) - most + 1} more"
     return " and ".join(filter(None, (", ".join(known[:-1]), *known[-1:])))
+
+
+def duration(seconds: float | None) -> str:
+    """`0.4 s`, `42 s`, `19 min`, `2 h 5 min`."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def counted(count: int, thing: str, things: str = "") -> str:

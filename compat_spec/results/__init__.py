@@ -6,6 +6,7 @@ from compat_spec.results.history import SeedMean
 from compat_spec.results.passwords import without_password
 from compat_spec.results.rows import (
     FinalStatus,
+    FoundScore,
     ModelRow,
     Run,
     RunInfo,
@@ -19,6 +20,7 @@ from compat_spec.results.writer import RunWriter
 
 __all__ = [
     "FinalStatus",
+    "FoundScore",
     "ModelRow",
     "QueryError",
     "Results",

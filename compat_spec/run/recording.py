@@ -15,6 +15,9 @@ from compat_spec.run.sinks import Sinks
 from compat_spec.run.telling import findings
 from compat_spec.store import Store
 
+AT_ONCE = 200
+"""Of how many steps the results are in memory at once: each may have thousands of examples."""
+
 
 class Recorder:
     """Writes how the steps of a plan ended, with their numbers read from the store, and then tells the sinks.
@@ -37,7 +40,9 @@ class Recorder:
         steps = [self._plan.steps[fingerprint] for fingerprint in fingerprints]
         rows = [self._reused(step) for step in steps]
         self._writer.steps(rows)
-        self._sinks.tell(findings(self._roles, rows, *self._results_of(steps)))
+        for start in range(0, len(steps), AT_ONCE):
+            batch = slice(start, start + AT_ONCE)
+            self._sinks.tell(findings(self._roles, rows[batch], *self._results_of(steps[batch])))
 
     def ended(self, outcome: Outcome) -> None:
         """Record a step that the run was to do. One that was interrupted is left to the next run."""
@@ -99,6 +104,7 @@ class Recorder:
                     other_block=score.other_block,
                     expert=score.expert,
                     token_class=score.token_class,
+                    examples=score.examples,
                 )
 
     def _similarities(self, step: Step) -> Iterator[SimilarityRow]:

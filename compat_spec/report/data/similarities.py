@@ -12,8 +12,8 @@ from compat_spec.report.wording import settings_in_words
 if TYPE_CHECKING:
     from compat_spec.results import Results
 
-MOST_CELLS = 40_000
-"""Of all maps together; of more, some steps are left out."""
+MOST_STEPS = 12
+"""At which maps are read: nobody looks at more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,15 +77,10 @@ def diagonals(results: Results, run_id: str) -> list[Diagonal]:
 
 
 def maps(results: Results, run_id: str) -> list[LayerMap]:
-    """All maps or, where their cells are too many to look at, those of steps that are spread evenly."""
-    size = f"SELECT {COLUMNS}, max(s.layer_a) + 1 AS high, max(s.layer_b) + 1 AS wide {ROWS} GROUP BY {KEYS}"
-    sizes = ask(results, size, run_id)
-    cells = sum(row["high"] * row["wide"] for row in sizes)
-    steps = sorted({row["step_a"] for row in sizes if row["step_a"] is not None})
-    wanted = ""
-    if cells > MOST_CELLS and steps:
-        kept = spread(steps, max(2, len(steps) * MOST_CELLS // cells))
-        wanted = f"AND (s.step_a IS NULL OR s.step_a IN ({', '.join(map(str, kept))}))"
+    """The maps; of many steps, those of some that are spread evenly."""
+    found_at = ask(results, f"SELECT DISTINCT s.step_a AS step {ROWS} AND s.step_a IS NOT NULL ORDER BY 1", run_id)
+    kept = spread([row["step"] for row in found_at], MOST_STEPS)
+    wanted = f"AND (s.step_a IS NULL OR s.step_a IN ({', '.join(map(str, kept))}))" if kept else ""
     sql = (
         f"SELECT {COLUMNS}, s.layer_a, s.layer_b, count(DISTINCT s.seed) AS seeds, {MEAN} AS value {ROWS} {wanted} "
         f"GROUP BY {KEYS}, s.layer_a, s.layer_b ORDER BY min(s.similarity_id)"

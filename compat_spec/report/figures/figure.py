@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 DATA = "data"
 """The name under which every chart finds its rows."""
 
+LOOKALIKES = str.maketrans({'"': "\u201d", "\\": "\u2216"} | dict.fromkeys(map(chr, range(32)), " "))
+
 Row = Mapping[str, Any]
 
 
@@ -67,10 +69,20 @@ class Figure:
 
     @property
     def _bare(self) -> dict[str, Any]:
-        spec = self.chart.to_dict()
+        spec = _safe_titles(self.chart.to_dict())
         spec.pop("config", None)  # the theme of whoever shows it
         spec.pop("datasets", None)
         return dict(spec)
+
+
+def _safe_titles(part: Any) -> Any:
+    """Titles without quotes and backslashes, which Vega-Lite 6 writes into expressions as they are."""
+    if isinstance(part, dict):
+        return {
+            key: value.translate(LOOKALIKES) if key == "title" and isinstance(value, str) else _safe_titles(value)
+            for key, value in part.items()
+        }
+    return [_safe_titles(one) for one in part] if isinstance(part, list) else part
 
 
 def _plain(value: Any) -> Any:

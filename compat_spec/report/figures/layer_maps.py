@@ -14,6 +14,7 @@ from compat_spec.report.figures.figure import Figure, Row
 from compat_spec.report.wording import counted, listed, name, number
 
 MOST_CHOICES = 12
+MOST_CELLS = 40_000
 WITHIN_ONE = frozenset(("cka", "mutual_knn", "svcca", "pwcca", "procrustes"))
 """Measures that lie between 0 and 1, and are coloured from 0 to 1."""
 
@@ -24,13 +25,16 @@ def figures(data: Gathered) -> Iterator[Figure]:
         by_quantity.setdefault(one.compared.quantity, {}).setdefault(one.compared, []).append(one)
     for quantity, series in by_quantity.items():
         if any(len(one.cells) > 1 for maps in series.values() for one in maps):
-            yield _figure(quantity, series)
+            yield _figure(data, quantity, series)
 
 
-def _figure(quantity: str, every: dict[Compared, list[LayerMap]]) -> Figure:
+def _figure(data: Gathered, quantity: str, every: dict[Compared, list[LayerMap]]) -> Figure:
     series = dict(list(every.items())[:MOST_CHOICES])
     panels = list(dict.fromkeys(_panel(one) for maps in series.values() for one in _in_order(maps)))
-    kept = [panels[i] for i in spread(list(range(len(panels))), parts.MOST_PANELS)]
+    cells = max(len(one.cells) for maps in series.values() for one in maps)
+    most = max(2, min(parts.MOST_PANELS, MOST_CELLS // (len(series) * cells)))
+    kept = [panels[i] for i in spread(list(range(len(panels))), most)]
+    steps = {(one.step_a, one.step_b) for one in data.diagonals if one.compared in series}
     rows = [
         {"which": str(compared), "panel": _panel(one), "a": a, "b": b, "value": value, "seeds": one.seeds}
         for compared, maps in series.items()
@@ -42,8 +46,8 @@ def _figure(quantity: str, every: dict[Compared, list[LayerMap]]) -> Figure:
     several = len(series) > 1
     of = f"{first.a} and {first.b} on {first.task}" if not several else "each pair of models"
     left_out = []
-    if len(kept) < len(panels):
-        left_out.append(f"{len(kept)} of {counted(len(panels), 'step')} are shown.")
+    if len(kept) < max(len(panels), len(steps)):
+        left_out.append(f"{len(kept)} of {max(len(panels), len(steps))} steps are shown.")
     if len(series) < len(every):
         left_out.append(f"Left out: {counted(len(every) - len(series), 'comparison')}.")
     return Figure(
@@ -117,8 +121,9 @@ def _chart(
     within = quantity in WITHIN_ONE and all(-1e-6 <= value <= 1 + 1e-6 for value in numbers)
     legend = alt.Legend(title=name(quantity), orient="bottom", gradientLength=160)
     size = parts.panel_size(len(panels))
+    wide, high = (parts.whole_cells(size, len({row[side] for row in rows})) for side in "ba")
     maps = (
-        parts.chart(width=size, height=size)
+        parts.chart(width=wide, height=high)
         .mark_rect()
         .encode(
             x=alt.X("b:O", title=sides[1], axis=alt.Axis(values=ticks, labelAngle=0, ticks=False)),

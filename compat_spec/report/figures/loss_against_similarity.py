@@ -12,9 +12,12 @@ from compat_spec.report.data.gathered import Gathered, Target
 from compat_spec.report.data.points import points
 from compat_spec.report.figures import parts
 from compat_spec.report.figures.figure import Figure, Row
-from compat_spec.report.wording import counted, label, name, number, settings_in_words
+from compat_spec.report.wording import counted, label, listed, name, number, settings_in_words
 
 MOST_POINTS = 2_000
+LEAST_STEPS = 5
+"""Of fewer, a rank correlation says nothing."""
+
 Pair = frozenset[str]
 
 
@@ -83,8 +86,8 @@ def _figure(target: Target, quantity: str, every: list[dict[str, Any]]) -> Figur
         name=f"loss-against-{quantity}-{task}",
         title=f"Loss against the {name(quantity)} of the experts, on {task} ({split} split)",
         caption=f"Each mark is a merge at one point of its sweeps, against the mean {name(quantity)} of equal "
-        "layers of its experts at the same step. Steps differ in more than similarity, so this shows what goes together, and not "
-        "what causes what.",
+        "layers of its experts at the same step. Steps differ in more than similarity: this shows what goes together, "
+        "and not what causes what.",
         summary=_summary(rows, name(quantity)),
         rows=rows,
         columns={"merge": "merge", "where": "at", "similarity": name(quantity), "loss": "loss", "seeds": "seeds"},
@@ -99,10 +102,24 @@ def _summary(rows: Sequence[Row], what: str) -> str:
         f"{counted(len(rows), 'point')}; lowest loss {number(best['loss'])} ({best['merge']}, {best['where']}) at a "
         f"{what} of {number(best['similarity'])}."
     )
-    correlation = rank_correlation([row["similarity"] for row in rows], [row["loss"] for row in rows])
-    if not math.isnan(correlation):
-        words += f" Spearman's rank correlation of {what} and loss over these points: {number(correlation)}."
+    correlations = _correlations(rows)
+    if correlations:
+        told = listed(f"{merge} {number(rho)} ({steps} steps)" for merge, (rho, steps) in correlations.items())
+        words += f" Spearman's rank correlation of {what} and the best loss of a step: {told}."
     return words
+
+
+def _correlations(rows: Sequence[Row]) -> dict[str, tuple[float, int]]:
+    """For each merge with enough steps. Over merges it would say how they differ, and not what similarity does."""
+    found = {}
+    for merge in dict.fromkeys(row["merge"] for row in rows):
+        best: dict[float, float] = {}
+        for row in rows:
+            if row["merge"] == merge:
+                best[row["similarity"]] = min(row["loss"], best.get(row["similarity"], math.inf))
+        if len(best) >= LEAST_STEPS and not math.isnan(rho := rank_correlation(list(best), list(best.values()))):
+            found[merge] = (rho, len(best))
+    return found
 
 
 def rank_correlation(xs: Sequence[float], ys: Sequence[float]) -> float:

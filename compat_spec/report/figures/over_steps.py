@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -139,7 +140,8 @@ def _role(rows: Sequence[Row], model: str) -> str:
 
 
 def _lowest(rows: Sequence[Row], model: str) -> float:
-    return min((row["value"] for row in rows if row["series"] == model and row["value"] is not None), default=1e300)
+    values = [row["value"] for row in rows if row["series"] == model and row["panel"] == "loss"]
+    return min((value for value in values if value is not None), default=math.inf)
 
 
 def _turns(rows: Sequence[Row], models: Sequence[str]) -> str:
@@ -164,8 +166,9 @@ def _fall(rows: Sequence[Row]) -> str:
 
 
 def _scale(rows: Sequence[Row]) -> alt.Scale:
+    """The same for all views, so that steps are above each other."""
     steps = [row["step"] for row in rows]
-    return alt.Scale(type=parts.spacing(steps), domain=[min(steps), max(steps)], nice=False)
+    return parts.spaced(steps, domain=[min(steps), max(steps)], padding=12)
 
 
 def _chart(rows: Sequence[Row], models: Sequence[str], series: Sequence[str], quantity: str) -> Any:
@@ -208,8 +211,7 @@ def _turn_strip(rows: Sequence[Row], models: Sequence[str], scale: alt.Scale) ->
             y=alt.Y("series:N", title=None, sort=list(shown), axis=alt.Axis(grid=True, ticks=False, labelLimit=140)),
             size=alt.Size("value:Q", scale=alt.Scale(domain=[0, most], range=[0, 200]), legend=None),
             color=alt.Color("series:N", scale=alt.Scale(domain=list(models)), legend=None),
-            tooltip=parts.tooltip(series="of", step="lowest at step", of="seeds in all")
-            + [alt.Tooltip("value:Q", title="seeds")],
+            tooltip=parts.tooltip(series="lowest loss of", step="at step", value="seeds", of="of"),
         )
     )
 

@@ -19,8 +19,8 @@ MOST_LINES = 10
 
 ROLES = ("merge", "expert", "fine-tuned", "base")
 ROLE_SHAPES = ("circle", "square", "triangle-up", "diamond")
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "stroke")
-DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [10, 4], [1, 3])
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-left", "triangle-right")
+"""One more than colours, so that a name has both with no other until there are 56."""
 
 
 def chart(**properties: Any) -> Any:
@@ -30,6 +30,11 @@ def chart(**properties: Any) -> Any:
 def panel_size(panels: int) -> int:
     """The sides of each of so many maps side by side."""
     return 300 if panels == 1 else 216 if panels <= 3 else 168
+
+
+def whole_cells(size: int, cells: int) -> int:
+    """A side of about this size that so many cells divide into whole pixels: else, seams show between them."""
+    return max(1, round(size / cells)) * cells
 
 
 def columns_of(panels: int) -> int:
@@ -65,6 +70,14 @@ def spacing(values: Iterable[float]) -> Any:
     return "log" if known[0] > 0 else "sqrt" if known[0] == 0 else "linear"
 
 
+def spaced(values: Iterable[float], **more: Any) -> alt.Scale:
+    """For an axis of values that a spec chose."""
+    kind = spacing(values)
+    if kind != "log":
+        more["zero"] = False
+    return alt.Scale(type=kind, nice=False, **more)
+
+
 def has_intervals(rows: Sequence[Row]) -> bool:
     return any(row.get("low") is not None for row in rows)
 
@@ -84,7 +97,3 @@ def scale_of(values: Sequence[float]) -> alt.Scale:
 def shape_of(names: Sequence[str]) -> alt.Scale:
     """Marks that differ without colours, too; a name's stays the same over its charts."""
     return alt.Scale(domain=list(names), range=[SHAPES[i % len(SHAPES)] for i in range(len(names))])
-
-
-def dash_of(names: Sequence[str]) -> alt.Scale:
-    return alt.Scale(domain=list(names), range=[DASHES[i % len(DASHES)] for i in range(len(names))])

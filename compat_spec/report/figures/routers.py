@@ -183,7 +183,8 @@ def _heat(
     order = alt.EncodingSortField(field=sort, op="min", order="ascending")
     size = parts.panel_size(len(panels))
     field, of_words = y[0].partition(":")[0], y[0].endswith(":N")
-    height = 20 * len({row[field] for row in rows}) if of_words else size
+    cells = len({row[field] for row in rows})
+    height = 20 * cells if of_words else parts.whole_cells(size, cells)
     heat = (
         parts.chart(width=size, height=height)
         .mark_rect()
@@ -194,7 +195,7 @@ def _heat(
                 sort=order,
                 axis=alt.Axis(labelAngle=0, labelLimit=70, labelOverlap="parity", ticks=False),
             ),
-            y=alt.Y(y[0], title=y[1], axis=alt.Axis(ticks=False)),
+            y=alt.Y(y[0], title=y[1], axis=alt.Axis(ticks=False, labelOverlap="parity")),
             color=alt.Color(
                 "value:Q",
                 scale=alt.Scale(domain=[0, 1]),

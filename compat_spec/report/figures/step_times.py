@@ -11,7 +11,7 @@ import altair as alt
 from compat_spec.report.data.gathered import Gathered
 from compat_spec.report.figures import parts
 from compat_spec.report.figures.figure import Figure
-from compat_spec.report.wording import counted, number
+from compat_spec.report.wording import counted, duration
 from compat_spec.results import StepRow
 
 MOST_STEPS = 600
@@ -54,7 +54,7 @@ def _by_kind(steps: Sequence[StepRow]) -> Figure:
         title="Time of the steps, by kind",
         caption="Steps that ran side by side are added up. What was reused cost nothing now: its bar is what it took "
         "the run that computed it, where that is known.",
-        summary=f"Most went into {most['kind']}: {number(most['seconds'])} s in {counted(most['steps'], 'step')}.",
+        summary=f"Most went into {most['kind']}: {duration(most['seconds'])} in {counted(most['steps'], 'step')}.",
         rows=rows,
         columns={"kind": "kind", "status": "status", "steps": "steps", "seconds": "seconds"},
         chart=chart,
@@ -103,12 +103,13 @@ def _timeline(steps: Sequence[StepRow]) -> Figure:
             tooltip=parts.tooltip(step="step", kind="kind", place="on", seconds="seconds"),
         )
     )
+    at_once = "one at a time" if len(lanes) == 1 else f"up to {len(lanes)} at once"
     return Figure(
         name="timeline",
         title="When each step ran",
         caption="Each bar is a step; steps in different rows ran at the same time.",
-        summary=f"{counted(len(steps), 'step')} in {number(total)} s, up to {len(lanes)} side by "
-        f"side. The longest: {longest[0].label}, {number(longest[0].seconds)} s.",
+        summary=f"{counted(len(steps), 'step')} in {duration(total)}, {at_once}. The longest: {longest[0].label}, "
+        f"{duration(longest[0].seconds)}.",
         rows=rows,
         columns={"step": "step", "kind": "kind", "place": "on", "start": "began at, s", "seconds": "seconds"},
         chart=chart,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import altair as alt
@@ -13,6 +13,7 @@ from compat_spec.report.data.points import Point, points
 from compat_spec.report.data.similarities import spread
 from compat_spec.report.figures import parts
 from compat_spec.report.figures.figure import Figure
+from compat_spec.report.leaderboard import standings
 from compat_spec.report.wording import counted, label, listed, name, number, short
 
 MOST_FIGURES = 12
@@ -20,18 +21,29 @@ MOST_COLOURS = 7
 
 
 def figures(data: Gathered) -> Iterator[Figure]:
-    made = 0
+    drawable = list(_swept(data))
+    for target, quantity, merge, own, axes in drawable[:MOST_FIGURES]:
+        figure = _figure(target, quantity, merge, own, axes)
+        last = (target, merge) == (drawable[:MOST_FIGURES][-1][0], drawable[:MOST_FIGURES][-1][2])
+        if last and len(drawable) > MOST_FIGURES:
+            more = f"Left out: the sweeps of {counted(len(drawable) - MOST_FIGURES, 'more merge')}, which are worse."
+            figure = replace(figure, left_out=" ".join(filter(None, (figure.left_out, more))))
+        yield figure
+
+
+def _swept(data: Gathered) -> Iterator[tuple[Target, str, str, list[Point], Axes]]:
+    """What can be drawn: for each task the merges that sweep something, the best first."""
     for target in data.targets:
         quantity = data.quantities(target)[0]
         means = [mean for mean in data.of_target(target) if mean.quantity == quantity]
         by_merge: dict[str, list[Point]] = {}
         for point in points(means):
             by_merge.setdefault(point.model, []).append(point)
-        for merge, own in by_merge.items():
+        for standing in standings(means, quantity):
+            own = by_merge[standing.model]
             axes = axes_of(own)
-            if axes is not None and made < MOST_FIGURES:
-                made += 1
-                yield _figure(target, quantity, merge, own, axes)
+            if axes is not None:
+                yield target, quantity, standing.model, own, axes
 
 
 @dataclass(frozen=True)
@@ -117,7 +129,7 @@ def _figure(target: Target, quantity: str, merge: str, own: Sequence[Point], axe
     return Figure(
         name=f"sweep-{merge}-{task}",
         title=f"{what}, on {task} ({split} split)",
-        caption=f"{'Lower' if lower else 'Higher'} is better.{spreads}"
+        caption=f"{'Brighter' if axes.y else 'Lower' if lower else 'Higher'} is better.{spreads}"
         + (f" Each at the best of {listed(axes.rest)}." if axes.rest else ""),
         summary=_summary(rows, axes, lower),
         rows=rows,
@@ -172,8 +184,8 @@ def _chart(rows: Sequence[dict[str, Any]], axes: Axes, quantity: str, panels: Se
 def _map(base: Any, axes: Axes, quantity: str) -> Any:
     best_is_bright = alt.Scale(zero=False, reverse=quantity in LOWER_IS_BETTER)
     return base.mark_rect().encode(
-        x=alt.X("x:O", title=axes.x, axis=alt.Axis(labelAngle=0, format="~g")),
-        y=alt.Y("y:O", title=axes.y, sort="descending", axis=alt.Axis(format="~g")),
+        x=alt.X("x:O", title=axes.x, axis=alt.Axis(labelAngle=0, format=".4~g")),
+        y=alt.Y("y:O", title=axes.y, sort="descending", axis=alt.Axis(format=".4~g")),
         color=alt.Color("value:Q", scale=best_is_bright, legend=alt.Legend(title=label(quantity), orient="bottom")),
         tooltip=parts.tooltip(x=axes.x, y=str(axes.y), panel="panel", value=name(quantity), low="from", high="to"),
     )
@@ -184,8 +196,8 @@ def _curves(base: Any, rows: Sequence[dict[str, Any]], axes: Axes, quantity: str
     x = alt.X(
         "x:Q",
         title=axes.x,
-        scale=alt.Scale(type=parts.spacing(xs), zero=False, nice=False),
-        axis=alt.Axis(values=_ticks(xs), format="~g", labelOverlap=True),
+        scale=parts.spaced(xs, padding=10),
+        axis=alt.Axis(values=_ticks(xs), format=".4~g", labelOverlap=True),
     )
     ends = [row[key] for row in rows for key in ("value", "low", "high") if row[key] is not None]
     scale = parts.scale_of(ends)

@@ -60,7 +60,7 @@ def page(data: Gathered) -> str:
         "quantity": wording.name,
         "cell": _cell,
         "moment": _moment,
-        "duration": _duration,
+        "duration": wording.duration,
     }
     from markupsafe import Markup
 
@@ -133,12 +133,3 @@ def _cell(value: Any) -> str:
 
 def _moment(moment: datetime | None) -> str:
     return "" if moment is None else moment.strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

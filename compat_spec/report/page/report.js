@@ -25,7 +25,7 @@
         ...view, ...(view.width ? { width: inner } : {}),
         layer: view.layer?.map((part) => ({ ...part, ...(part.width ? { width: inner } : {}), layer: part.layer?.map((leaf) => ({ ...leaf, ...(leaf.width ? { width: inner } : {}) })) })),
       }));
-    } else if (!(typeof copy.width === "number" && copy.width < 200)) {
+    } else if (!(typeof copy.width === "number" && copy.width < 400)) {
       Object.assign(copy, own(copy), { autosize: { type: "fit-x", contains: "padding" } });
     }
     return copy;
@@ -41,7 +41,7 @@
     drawnAs.get(element)?.finalize?.();
     drawnAs.set(element, { key });
     const config = structuredClone(themes[isDark() ? "dark" : "light"]);
-    config.legend.columns = Math.max(1, Math.floor(width / 185));
+    config.legend.columns = Math.max(1, Math.floor((width - 60) / 180));
     if (width < 520) {
       config.axis.labelLimit = 130;
       config.axisQuantitative.tickCount = 4;
@@ -54,7 +54,7 @@
     });
     drawnAs.set(element, { key: `${room} ${isDark()}`, finalize });
     const over = Math.ceil(element.querySelector("svg.marks, canvas.marks")?.getBoundingClientRect().width ?? 0) - room;
-    if (over > 0 && !slack) return draw(element, over + 2); // axes and legends took more than was thought
+    if (over > 0 && !slack) return draw(element, over + 2); // names beside an axis took more than was thought
     element.dataset.drawn = isDark() ? "dark" : "light";
   }
 

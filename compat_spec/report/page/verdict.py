@@ -60,7 +60,7 @@ def _verdict(data: Gathered, target: Target) -> Verdict:
     means = data.of_target(target)
     ranked = standings(means, quantities[0])
     lines = _lines(ranked, quantities)
-    few = {line.model for line in lines if line.role == "merge" and (line.place or 0) <= MOST_MERGES}
+    few = [line.model for line in lines if line.role == "merge"][:MOST_MERGES]
     return Verdict(
         task=target[0],
         split=target[1],
@@ -75,7 +75,8 @@ def _verdict(data: Gathered, target: Target) -> Verdict:
 def _lines(ranked: Sequence[Standing], quantities: Sequence[str]) -> list[Line]:
     lines, place = [], 0
     for standing in ranked:
-        place += standing.role == "merge"
+        ranks = standing.role == "merge" and _interval(standing, quantities[0]).is_number
+        place += ranks
         values = [standing.best.values.get(quantity) for quantity in quantities]
         lines.append(
             Line(
@@ -84,7 +85,7 @@ def _lines(ranked: Sequence[Standing], quantities: Sequence[str]) -> list[Line]:
                 where=settings_in_words(standing.settings),
                 cells=tuple(over_seeds(of.values()) if of else None for of in values),
                 seeds=standing.best.seeds(quantities[0]),
-                place=place if standing.role == "merge" else None,
+                place=place if ranks else None,
             )
         )
     return lines
@@ -173,6 +174,12 @@ def _doubts(ranked: Sequence[Standing], means: Sequence[SeedMean], quantity: str
         doubts.append(
             f"The best point of a sweep was chosen on the split that it is scored on, which flatters merges with many "
             f"points ({most.model}: {most.points})."
+        )
+    merges = sum(standing.role == "merge" for standing in ranked)
+    if merges > MOST_MERGES:
+        doubts.append(
+            f"The best of {merges} merges is partly the luckiest: measured again, on other seeds, it would look "
+            "a little worse."
         )
     lacking = [standing.model for standing in ranked if standing.best.seeds(quantity) < seeds]
     if lacking:
