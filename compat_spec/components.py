@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic.fields import FieldInfo
@@ -398,6 +398,16 @@ class ModuleMerge(Merge):
 # -------------------------------------------------------------------------------------------------------- metrics
 
 
+class ExampleScore(NamedTuple):
+    """What a metric found on one example."""
+
+    example: int
+    """Its place in the split, from 0."""
+    value: float
+    weight: float = 1.0
+    """What it counts in the mean, such as its scored tokens."""
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """One number that a metric found, as one row of the results."""
@@ -414,6 +424,8 @@ class Score:
     """Which tokens it is about, when it is not about all."""
     quantity: str | None = None
     """What the number is, when the metric reports several things; the metric's `quantity` otherwise."""
+    examples: Sequence[ExampleScore] = ()
+    """The examples of which it is the weighted mean, where it is one: by them, two models are compared in pairs."""
 
 
 class Evaluation(Protocol):
@@ -719,7 +731,7 @@ class EndedStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreRow:
+class MeasuredScore:
     """A number about a model or merge on a task, with the columns of the view `all_scores`."""
 
     merge: str
@@ -743,7 +755,7 @@ class ScoreRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SimilarityRow:
+class MeasuredSimilarity:
     """A number about a layer of model `a` and a layer of `b`, with the columns of the view `all_similarities`."""
 
     metric: str
@@ -792,10 +804,10 @@ class Sink(Component):
     def step(self, step: EndedStep) -> None:
         """A step of the plan ended."""
 
-    def scores(self, rows: Sequence[ScoreRow]) -> None:
+    def scores(self, rows: Sequence[MeasuredScore]) -> None:
         """All scores that a step found."""
 
-    def similarities(self, rows: Sequence[SimilarityRow]) -> None:
+    def similarities(self, rows: Sequence[MeasuredSimilarity]) -> None:
         """All similarities that a step found: the layers of two models."""
 
     @abstractmethod

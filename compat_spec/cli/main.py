@@ -11,17 +11,22 @@ import typer
 
 from compat_spec.cli import (
     cache,
+    compare,
     explain,
     help,
     importing,
     init,
     merge,
     plan,
+    plot,
     plugins,
     query,
+    report,
     run,
     runs,
     schema,
+    send,
+    serve,
     show,
     validate,
     version,
@@ -46,8 +51,13 @@ app.command()(plan.plan)
 app.command()(merge.merge)
 app.command()(explain.explain)
 app.command()(query.query)
+app.command()(compare.compare)
 app.command()(runs.runs)
 app.command()(show.show)
+app.command()(report.report)
+app.command()(plot.plot)
+app.command()(serve.serve)
+app.command()(send.send)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(cache.app, name="cache")
 app.command()(schema.schema)

@@ -1,0 +1,1 @@
+"""What the report asks of the results: small tables, as plain data."""

@@ -1,0 +1,1 @@
+"""The page: the verdict in words, the template, its looks."""
