@@ -122,13 +122,13 @@ class Results:
         with self._connection() as connection:
             return history.steps(connection, run_id)
 
-    def scores(self, run_id: str) -> list[ScoreRow]:
-        """The scores of a run, one by one, as they were recorded; NaN where there was no number."""
+    def score_rows(self, run_id: str) -> list[ScoreRow]:
+        """The scores of a run as they were recorded, without their examples; NaN where there was no number."""
         with self._connection() as connection:
             return numbers.scores(connection, run_id)
 
-    def similarities(self, run_id: str) -> list[SimilarityRow]:
-        """The similarities of a run, one by one, as they were recorded; NaN where there was no number."""
+    def similarity_rows(self, run_id: str) -> list[SimilarityRow]:
+        """The similarities of a run as they were recorded; NaN where there was no number."""
         with self._connection() as connection:
             return numbers.similarities(connection, run_id)
 
