@@ -37,6 +37,44 @@ if TYPE_CHECKING:
     from compat_spec.nn.evaluation import TokenScores
     from compat_spec.nn.network import Network, Tokenizer
 
+__all__ = [
+    "Comparison",
+    "Component",
+    "EndedStep",
+    "Evaluation",
+    "Example",
+    "ExampleScore",
+    "Executor",
+    "FeatureChoice",
+    "FitsModels",
+    "Job",
+    "JobReport",
+    "JobRunner",
+    "LayerMetric",
+    "LayerScores",
+    "Link",
+    "MeasuredScore",
+    "MeasuredSimilarity",
+    "Merge",
+    "MergeStudy",
+    "Metric",
+    "ModelMetric",
+    "ModelName",
+    "ModelSource",
+    "ModuleMerge",
+    "PairMetric",
+    "Score",
+    "Sink",
+    "StartedRun",
+    "Task",
+    "TaskName",
+    "TensorMerge",
+    "Trainer",
+    "TrainingSession",
+    "names_in",
+    "names_within",
+]
+
 
 class _Name(str):
     """A string field that names another declaration of the spec; the engine checks it and hands over the thing."""
@@ -731,7 +769,7 @@ class EndedStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundScore:
+class MeasuredScore:
     """A number about a model or merge on a task, with the columns of the view `all_scores`."""
 
     merge: str
@@ -755,7 +793,7 @@ class FoundScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundSimilarity:
+class MeasuredSimilarity:
     """A number about a layer of model `a` and a layer of `b`, with the columns of the view `all_similarities`."""
 
     metric: str
@@ -804,10 +842,10 @@ class Sink(Component):
     def step(self, step: EndedStep) -> None:
         """A step of the plan ended."""
 
-    def scores(self, rows: Sequence[FoundScore]) -> None:
+    def scores(self, rows: Sequence[MeasuredScore]) -> None:
         """All scores that a step found."""
 
-    def similarities(self, rows: Sequence[FoundSimilarity]) -> None:
+    def similarities(self, rows: Sequence[MeasuredSimilarity]) -> None:
         """All similarities that a step found: the layers of two models."""
 
     @abstractmethod

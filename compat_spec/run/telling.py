@@ -9,7 +9,7 @@ from typing import TypeAlias, TypeVar
 
 import yaml
 
-from compat_spec.components import EndedStep, FoundScore, FoundSimilarity, Sink, StartedRun
+from compat_spec.components import EndedStep, MeasuredScore, MeasuredSimilarity, Sink, StartedRun
 from compat_spec.results import Run, RunInfo, ScoreRow, SimilarityRow, StepRow
 
 Call: TypeAlias = Callable[[Sink], object]
@@ -18,7 +18,7 @@ Call: TypeAlias = Callable[[Sink], object]
 Roles: TypeAlias = Mapping[str, str]
 """The role of each model and merge, by name."""
 
-Row = TypeVar("Row", FoundScore, FoundSimilarity)
+Row = TypeVar("Row", MeasuredScore, MeasuredSimilarity)
 
 
 def beginning(run_id: str, run: RunInfo | Run, roles: Roles, tasks: Sequence[str], started: datetime) -> Call:
@@ -71,16 +71,16 @@ def _call_step(row: StepRow) -> Call:
     return lambda sink: sink.step(ended)
 
 
-def _call_scores(rows: list[FoundScore]) -> Call:
+def _call_scores(rows: list[MeasuredScore]) -> Call:
     return lambda sink: sink.scores(rows)
 
 
-def _call_similarities(rows: list[FoundSimilarity]) -> Call:
+def _call_similarities(rows: list[MeasuredSimilarity]) -> Call:
     return lambda sink: sink.similarities(rows)
 
 
-def _score(row: ScoreRow, roles: Roles) -> FoundScore:
-    return FoundScore(
+def _score(row: ScoreRow, roles: Roles) -> MeasuredScore:
+    return MeasuredScore(
         merge=row.model,
         role=roles.get(row.model, ""),
         task=row.task,
@@ -100,8 +100,8 @@ def _score(row: ScoreRow, roles: Roles) -> FoundScore:
     )
 
 
-def _similarity(row: SimilarityRow) -> FoundSimilarity:
-    return FoundSimilarity(
+def _similarity(row: SimilarityRow) -> MeasuredSimilarity:
+    return MeasuredSimilarity(
         metric=row.metric,
         measure=row.measure,
         quantity=row.quantity,

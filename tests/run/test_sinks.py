@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import PrivateAttr
 
-from compat_spec.components import EndedStep, FoundScore, FoundSimilarity, Sink, StartedRun
+from compat_spec.components import EndedStep, MeasuredScore, MeasuredSimilarity, Sink, StartedRun
 from compat_spec.errors import CompatError
 from compat_spec.run import sinks as engine
 from compat_spec.run.events import Notice
@@ -36,10 +36,10 @@ class Remembers(Sink):
     def step(self, step: EndedStep) -> None:
         self._take("step", step)
 
-    def scores(self, rows: Sequence[FoundScore]) -> None:
+    def scores(self, rows: Sequence[MeasuredScore]) -> None:
         self._take("scores", list(rows))
 
-    def similarities(self, rows: Sequence[FoundSimilarity]) -> None:
+    def similarities(self, rows: Sequence[MeasuredSimilarity]) -> None:
         self._take("similarities", list(rows))
 
     def end(self, status: str, error: str | None) -> str | None:

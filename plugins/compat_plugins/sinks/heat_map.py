@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from compat_spec.components import FoundSimilarity
+from compat_spec.components import MeasuredSimilarity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +19,7 @@ COLOURS = ((0, 34, 78), (53, 69, 108), (102, 105, 112), (148, 142, 119), (200, 1
 MISSING = (255, 255, 255)
 
 
-def heat_map(rows: Sequence[FoundSimilarity]) -> NDArray[Any]:
+def heat_map(rows: Sequence[MeasuredSimilarity]) -> NDArray[Any]:
     """The similarities of two models as colours `[height, width, 3]`, uint8: layer 0 of `a` at the bottom, of `b` left.
 
     What lies between 0 and 1, as CKA does, is coloured on that scale, anything else from the least to the greatest.

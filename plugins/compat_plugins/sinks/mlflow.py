@@ -20,7 +20,7 @@ from compat_plugins.sinks.naming import (
     score_name,
     short,
 )
-from compat_spec.components import EndedStep, FoundScore, FoundSimilarity, Sink, StartedRun
+from compat_spec.components import EndedStep, MeasuredScore, MeasuredSimilarity, Sink, StartedRun
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -57,8 +57,8 @@ class MLflow(Sink):
     _parent: str = PrivateAttr(default="")
     _children: dict[str, str] = PrivateAttr(default_factory=dict)
     _parameters: tuple[str, ...] = PrivateAttr(default=())
-    _scores: list[FoundScore] = PrivateAttr(default_factory=list)
-    _similarities: list[FoundSimilarity] = PrivateAttr(default_factory=list)
+    _scores: list[MeasuredScore] = PrivateAttr(default_factory=list)
+    _similarities: list[MeasuredSimilarity] = PrivateAttr(default_factory=list)
 
     def check(self) -> None:
         require("mlflow", "mlflow")
@@ -90,7 +90,7 @@ class MLflow(Sink):
         for name, curve in step.curves().items():
             self._log(self._parent, [(allowed(f"training/{step.label}/{name}"), value, at) for at, value in curve])
 
-    def scores(self, rows: Sequence[FoundScore]) -> None:
+    def scores(self, rows: Sequence[MeasuredScore]) -> None:
         self._scores += rows
         found: dict[str, list[tuple[str, float, int]]] = {}
         for row in rows:
@@ -98,7 +98,7 @@ class MLflow(Sink):
         for child, metrics in found.items():
             self._log(child, metrics)
 
-    def similarities(self, rows: Sequence[FoundSimilarity]) -> None:
+    def similarities(self, rows: Sequence[MeasuredSimilarity]) -> None:
         self._similarities += rows
         self._log(
             self._parent,
@@ -119,7 +119,7 @@ class MLflow(Sink):
             client.set_terminated(run, STATUS[status])
         return f"run {self._parent} of {client.tracking_uri}"
 
-    def _child(self, row: FoundScore) -> str:
+    def _child(self, row: MeasuredScore) -> str:
         """The run of a point, made when it is first measured."""
         name = point_name(row)
         if name not in self._children:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from compat_spec.components import FoundScore, FoundSimilarity, StartedRun
+from compat_spec.components import MeasuredScore, MeasuredSimilarity, StartedRun
 from compat_spec.errors import CompatError
 
 
@@ -22,13 +22,13 @@ def require(module: str, extra: str) -> None:
         raise CompatError(f"the sink {extra} needs the library `{module}`: pip install 'compat-spec[{extra}]'")
 
 
-def point_name(row: FoundScore) -> str:
+def point_name(row: MeasuredScore) -> str:
     """A merge at one point of its sweeps, for one seed: `blend alpha=0.5 seed=0`."""
     swept = {key: row.parameters[key] for key in sorted(row.parameters)} | {"seed": row.seed}
     return " ".join([row.merge, *(f"{key}={short(value)}" for key, value in swept.items())])
 
 
-def score_name(row: FoundScore) -> str:
+def score_name(row: MeasuredScore) -> str:
     """`loss/program`; of blocks and experts `load/program/block 2/expert 0`."""
     parts = [quantity_name(row), row.task]
     if row.split != "test":
@@ -43,31 +43,31 @@ def score_name(row: FoundScore) -> str:
     return "/".join(parts)
 
 
-def pair_name(row: FoundSimilarity) -> str:
+def pair_name(row: MeasuredSimilarity) -> str:
     """`cka/program/math and code`: what is compared, without step, seed and layers."""
     return f"{quantity_name(row)}/{row.task}/{row.a} and {row.b}"
 
 
-def quantity_name(row: FoundScore | FoundSimilarity) -> str:
+def quantity_name(row: MeasuredScore | MeasuredSimilarity) -> str:
     """The quantity, with the metric's name in the spec where that is another word."""
     return row.quantity if row.metric == row.quantity else f"{row.metric} {row.quantity}"
 
 
-def same_layers_mean(rows: Sequence[FoundSimilarity]) -> float:
+def same_layers_mean(rows: Sequence[MeasuredSimilarity]) -> float:
     """One number for a matrix of layers by layers: the mean over layers of the same depth; NaN without any."""
     values = [row.value for row in rows if row.layer_a == row.layer_b]
     return sum(values) / len(values) if values else math.nan
 
 
-def by_pair(rows: Sequence[FoundSimilarity]) -> dict[tuple[str, int | None, int], list[FoundSimilarity]]:
+def by_pair(rows: Sequence[MeasuredSimilarity]) -> dict[tuple[str, int | None, int], list[MeasuredSimilarity]]:
     """The rows of each matrix, by `pair_name`, training step and seed."""
-    found: dict[tuple[str, int | None, int], list[FoundSimilarity]] = {}
+    found: dict[tuple[str, int | None, int], list[MeasuredSimilarity]] = {}
     for row in rows:
         found.setdefault((pair_name(row), row.step, row.seed), []).append(row)
     return found
 
 
-def flat(row: FoundScore | FoundSimilarity, parameters: Sequence[str]) -> dict[str, Any]:
+def flat(row: MeasuredScore | MeasuredSimilarity, parameters: Sequence[str]) -> dict[str, Any]:
     """A row for a table: each swept parameter of the run is a column, None where it does not apply."""
     columns = {field: getattr(row, field) for field in row.__dataclass_fields__ if field != "parameters"}
     return columns | {name: plain(row.parameters.get(name)) for name in parameters}

@@ -12,7 +12,7 @@ from pydantic import Field, PrivateAttr
 
 from compat_plugins.sinks.heat_map import heat_map
 from compat_plugins.sinks.naming import by_pair, plain, point_name, require, same_layers_mean, score_name
-from compat_spec.components import EndedStep, FoundScore, FoundSimilarity, Sink, StartedRun
+from compat_spec.components import EndedStep, MeasuredScore, MeasuredSimilarity, Sink, StartedRun
 from compat_spec.errors import CompatError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class TensorBoard(Sink):
 
     _place: Path = PrivateAttr(default=Path())
     _files: dict[str, Path] = PrivateAttr(default_factory=dict)
-    _points: dict[str, FoundScore] = PrivateAttr(default_factory=dict)
+    _points: dict[str, MeasuredScore] = PrivateAttr(default_factory=dict)
     _measured: dict[str, dict[str, float]] = PrivateAttr(default_factory=dict)
 
     def check(self) -> None:
@@ -59,7 +59,7 @@ class TensorBoard(Sink):
             where = f"training/{step.label}"
             self._write(where, [(scalar(f"training/{name}", value), at) for at, value in curve])
 
-    def scores(self, rows: Sequence[FoundScore]) -> None:
+    def scores(self, rows: Sequence[MeasuredScore]) -> None:
         from torch.utils.tensorboard.summary import scalar
 
         found: dict[str, list[tuple[Summary, int | None]]] = {}
@@ -71,7 +71,7 @@ class TensorBoard(Sink):
         for point, summaries in found.items():
             self._write(point, summaries)
 
-    def similarities(self, rows: Sequence[FoundSimilarity]) -> None:
+    def similarities(self, rows: Sequence[MeasuredSimilarity]) -> None:
         from torch.utils.tensorboard.summary import image, scalar
 
         for (pair, step, seed), matrix in by_pair(rows).items():

@@ -18,7 +18,7 @@ from compat_plugins.sinks.naming import (
     score_name,
     spec_as_data,
 )
-from compat_spec.components import EndedStep, FoundScore, FoundSimilarity, Sink, StartedRun
+from compat_spec.components import EndedStep, MeasuredScore, MeasuredSimilarity, Sink, StartedRun
 from compat_spec.errors import CompatError
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class WandB(Sink):
 
     _run: wandb.Run | None = PrivateAttr(default=None)
     _parameters: tuple[str, ...] = PrivateAttr(default=())
-    _scores: list[FoundScore] = PrivateAttr(default_factory=list)
-    _similarities: list[FoundSimilarity] = PrivateAttr(default_factory=list)
+    _scores: list[MeasuredScore] = PrivateAttr(default_factory=list)
+    _similarities: list[MeasuredSimilarity] = PrivateAttr(default_factory=list)
 
     def check(self) -> None:
         require("wandb", "wandb")
@@ -102,7 +102,7 @@ class WandB(Sink):
         for name, curve in step.curves().items():
             self._log(f"training/{step.label}/{name}", curve)
 
-    def scores(self, rows: Sequence[FoundScore]) -> None:
+    def scores(self, rows: Sequence[MeasuredScore]) -> None:
         self._scores += rows
         for row in rows:
             name = f"{score_name(row)}/{point_name(row)}"
@@ -111,7 +111,7 @@ class WandB(Sink):
             else:
                 self._log(name, [(row.step, row.value)])
 
-    def similarities(self, rows: Sequence[FoundSimilarity]) -> None:
+    def similarities(self, rows: Sequence[MeasuredSimilarity]) -> None:
         self._similarities += rows
         for (pair, step, seed), matrix in by_pair(rows).items():
             if step is not None:
