@@ -30,7 +30,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Spec:
         SpecError: the spec has mistakes; all of them are in its `problems`.
 
     Warns:
-        CompatWarning: a plain name is taken for a component that ships with compat, and another distribution has it, too.
+        CompatWarning: a plain name is taken for what ships with compat, and another distribution has it, too.
     """
     path = Path(path)
     problems = Problems()

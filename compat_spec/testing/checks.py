@@ -13,7 +13,6 @@ from compat_spec.testing.kinds import FILES
 from compat_spec.testing.parameters import CannotMakeUp
 from compat_spec.testing.subject import Subject
 
-
 Test: TypeAlias = Callable[[Subject], None]
 """Puts a component to a check; raises `ContractBroken` where it fails."""
 
@@ -117,14 +116,18 @@ def run_checks(
         if check.name in (skip or {}):
             yield Outcome(check, "skipped", (skip or {})[check.name])
             continue
-        try:
-            check.run(subject)
-        except ContractBroken as error:
-            yield Outcome(check, "failed", str(error))
-        except (CannotMakeUp, NotChecked) as error:
-            yield Outcome(check, "skipped", str(error))
-        else:
-            yield Outcome(check, "passed")
+        yield outcome_of(check, subject)
+
+
+def outcome_of(check: Check, subject: Subject) -> Outcome:
+    """Put a component to one check."""
+    try:
+        check.run(subject)
+    except ContractBroken as error:
+        return Outcome(check, "failed", str(error))
+    except (CannotMakeUp, NotChecked) as error:
+        return Outcome(check, "skipped", str(error))
+    return Outcome(check, "passed")
 
 
 def demand(holds: bool, message: str) -> None:
