@@ -41,8 +41,8 @@ class Recorder:
         rows = [self._reused(step) for step in steps]
         self._writer.steps(rows)
         for start in range(0, len(steps), AT_ONCE):
-            batch = slice(start, start + AT_ONCE)
-            self._sinks.tell(findings(self._roles, rows[batch], *self._results_of(steps[batch])))
+            some = slice(start, start + AT_ONCE)
+            self._sinks.tell(findings(self._roles, rows[some], *self._results_of(steps[some])))
 
     def ended(self, outcome: Outcome) -> None:
         """Record a step that the run was to do. One that was interrupted is left to the next run."""
