@@ -23,6 +23,7 @@ SIZES: dict[str, Mapping[str, Any]] = {
     "finetune": {"on": {"task": 1}, "steps": 6, "save_at": [0, 2], "batch_size": 2, "context": 16},
     "answer_accuracy": {"examples": 4, "max_new_tokens": 6},
     "stitching": {"steps": 2},
+    "wandb": {"mode": "offline"},
     "causal_lm": {
         "config": {"model_type": "gpt2", "n_layer": 2, "n_embd": 16, "n_head": 2, "n_positions": 32},
         "tokenizer": {"train_on": ["task"], "vocab_size": 260},
@@ -47,8 +48,8 @@ AT_WORK: dict[str, Mapping[str, Any]] = {
 """Further parameters of methods whose defaults leave out what is interesting."""
 
 LONGER_ELSEWHERE = {"ray": "a cluster takes seconds to start: the tests of compat-ray have one"}
-FILES = ("text", "hub_dataset", "tensors")
-"""Components that need files, which `files` writes."""
+FILES = ("text", "hub_dataset", "tensors", "mlflow")
+"""Components that need files or a folder, which `files` makes."""
 
 
 def plugins() -> Iterator[registry.Plugin]:
@@ -91,6 +92,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str,
         "text": {"train": str(folder / "train.jsonl"), "test": str(folder / "test.jsonl")},
         "hub_dataset": {"path": str(folder), "prompt": "{prompt}", "answer": "answer"},
         "tensors": {"path": str(folder / "model.safetensors")},
+        "mlflow": {"tracking_uri": (folder / "mlruns").as_uri()},
     }
 
 
@@ -110,6 +112,8 @@ def test_ours_keep_their_contracts(
         pytest.skip(LONGER_ELSEWHERE[name])
     if name == "hub_dataset":
         monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", _cache(tmp_path_factory))
+    if name == "mlflow":
+        monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # a database of its own takes seconds to make
     if name in FILES:
         subject = _WITH_FILES.setdefault(name, Subject(subject.component, files[name]))
     try:

@@ -122,12 +122,12 @@ class Results:
         with self._connection() as connection:
             return history.steps(connection, run_id)
 
-    def score_rows(self, run_id: str) -> list[ScoreRow]:
+    def scores(self, run_id: str) -> list[ScoreRow]:
         """The scores of a run as they were recorded, without their examples; NaN where there was no number."""
         with self._connection() as connection:
             return numbers.scores(connection, run_id)
 
-    def similarity_rows(self, run_id: str) -> list[SimilarityRow]:
+    def similarities(self, run_id: str) -> list[SimilarityRow]:
         """The similarities of a run as they were recorded; NaN where there was no number."""
         with self._connection() as connection:
             return numbers.similarities(connection, run_id)

@@ -126,6 +126,8 @@ class _Run:
         self.plan, self.store, self.executor = plan, store, executor
         self.listener, self.events, self.stop = listener, events, stop
         self.started = time.monotonic()
+        self.over: float | None = None
+        """When everything was done but for what sinks had still to take."""
         self._set_broken_aside()
         self.needed = needed_steps(plan, store)
         self.plan = gathered(plan, self.needed)
@@ -188,6 +190,7 @@ class _Run:
         self.sinks.tell([beginning(run_id, info, roles, tasks, datetime.now(UTC))])
 
     def end_sinks(self, status: FinalStatus, error: str | None = None) -> None:
+        self.over = time.monotonic()
         self.sinks.end(status, error, self.stop.is_set, self._pass_on)
 
     def _pass_on(self) -> None:
@@ -207,7 +210,7 @@ class _Run:
             failed=failed,
             skipped=count["skipped"],
             left=len(set(self.needed) - done),
-            seconds=time.monotonic() - self.started,
+            seconds=(self.over or time.monotonic()) - self.started,
         )
 
 

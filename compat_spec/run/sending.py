@@ -34,4 +34,4 @@ def send_run(results: Results, run: Run, sink: Sink) -> str | None:
 def _calls(results: Results, run: Run) -> Iterator[Call]:
     roles = {model.name: model.role for model in results.models(run.id)}
     yield beginning(run.id, run, roles, [task.name for task in results.tasks(run.id)], run.started)
-    yield from findings(roles, results.steps(run.id), results.score_rows(run.id), results.similarity_rows(run.id))
+    yield from findings(roles, results.steps(run.id), results.scores(run.id), results.similarities(run.id))

@@ -10,18 +10,23 @@ SIDE = 26
 """Pixels of a cell of a heat map."""
 
 
+X = "x of the chart"
+"""What the script calls the column of a swept parameter, whose own name may be none for Vega's expressions."""
+
+
 def over(x: str, y: str = "loss", *, colour: str = "step", title: str | None = None) -> dict[str, Any]:
     """Curves in a colour for each step, in panels by merge and task; or in other colours, in panels by task."""
     by_merge = colour == "step"
     ordered = {"type": "ordinal", "scale": {"scheme": "viridis"}} if by_merge else {"type": "nominal"}
     panel = "datum.merge + ' on ' + datum.task" if by_merge else "datum.task"
     return {
+        "usermeta": {"rename": {x: X}},
         "transform": [{"calculate": panel, "as": "panel"}],
         "mark": {"type": "line", "point": True, "tooltip": {"content": "data"}},
         "width": 260 if by_merge else 460,
         "height": 200,
         "encoding": {
-            "x": {"field": escaped(x), "title": title or x, **QUANTITATIVE},
+            "x": {"field": X, "title": title or x, **QUANTITATIVE},
             "y": {"field": y, **QUANTITATIVE},
             "color": {"field": colour, **ordered},
             "facet": {"field": "panel", "title": None, **PANEL, **({} if by_merge else {"columns": 1})},
@@ -93,8 +98,3 @@ BARS: dict[str, Any] = {
         "color": {"field": "kind", "type": "nominal"},
     },
 }
-
-
-def escaped(column: str) -> str:
-    """A column as Vega-Lite names it: in `layers.first` it would see a field of `layers`."""
-    return "".join(f"\\{letter}" if letter in ".[]\\" else letter for letter in column)

@@ -45,8 +45,10 @@ def questions(parameters: Sequence[str]) -> list[Question]:
     """All of them, in the order of the home page.
 
     Args:
-        parameters: the columns of swept parameters.
+        parameters: the columns of swept parameters. Those with quotes or colons in their names are left out: Datasette
+            does not find its own parameters (`:task`) beside them.
     """
+    parameters = [name for name in parameters if not set(name) & set("'\"`:")]
     return [_best_merges(parameters), *_sweeps(parameters), *FIXED]
 
 

@@ -13,6 +13,7 @@ from tests.testing.bad import (
     metrics,
     model_sources,
     module_merges,
+    sinks,
     tasks,
     tensor_merges,
     trainers,
@@ -21,11 +22,12 @@ from tests.testing.bad.case import Bad
 
 BAD = [
     case
-    for module in (components, executors, metrics, model_sources, module_merges, tasks, tensor_merges, trainers)
+    for module in (components, executors, metrics, model_sources, module_merges, sinks, tasks, tensor_merges, trainers)
     for case in module.BAD
 ]
 GOOD = [
-    executors.Good, metrics.Depths, metrics.Loss, metrics.Overlap, model_sources.Good, module_merges.Good, tasks.Good,
+    executors.Good, metrics.Depths, metrics.Loss, metrics.Overlap, model_sources.Good, module_merges.Good, sinks.Good,
+    tasks.Good,
     tensor_merges.Mean, trainers.Good,
 ]  # fmt: skip
 

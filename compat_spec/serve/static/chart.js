@@ -10,6 +10,12 @@
     const answer = await fetch(address);
     const values = await answer.json();
     if (!answer.ok) throw new Error(values.error);
+    for (const [column, name] of Object.entries(spec.usermeta?.rename ?? {})) {
+      for (const row of values) {
+        row[name] = row[column];
+        delete row[column];
+      }
+    }
     await window.vegaEmbed(figure, { ...spec, data: { values } }, {
       mode: "vega-lite", ast: true, renderer: "svg", config, logLevel: 1,
       actions: { export: { svg: true, png: true }, source: false, compiled: false, editor: false },

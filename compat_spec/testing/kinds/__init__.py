@@ -10,6 +10,7 @@ from compat_spec.components import (
     ModelSource,
     ModuleMerge,
     PairMetric,
+    Sink,
     Task,
     TensorMerge,
     Trainer,
@@ -26,5 +27,6 @@ FILES: dict[type[Component], str] = {
     LayerMetric: "layer_metric",
     PairMetric: "pair_metric",
     Executor: "executor",
+    Sink: "sink",
 }
 """Each has a `check` that holds the checks of components with this contract."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -66,6 +67,8 @@ class MLflow(Sink):
     def begin(self, run: StartedRun) -> None:
         from mlflow import MlflowClient
 
+        # it would try a server that is not there for minutes, and the run would end without a word why
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells how it makes its database
         self._client = client = MlflowClient(tracking_uri=self.tracking_uri)
         self._parameters = run.parameters
