@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,12 @@ def test_the_plugin_has_tiny_networks_for_their_own_tests(tiny_networks: object)
     a, b = tiny_networks  # type: ignore[misc]
     assert a.module.config.n_layer == b.module.config.n_layer == 3
     assert not (a.module.transformer.wte.weight == b.module.transformer.wte.weight).all()
+
+
+def test_what_every_run_of_pytest_loads_imports_nothing_that_takes_time() -> None:
+    code = (
+        "import sys; import compat_spec.testing.pytest_plugin; from compat_spec.testing import Subject, contract;"
+        "print([name for name in ('torch', 'transformers', 'tokenizers', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

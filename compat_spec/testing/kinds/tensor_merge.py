@@ -2,95 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from compat_spec.components import TensorMerge
-from compat_spec.nn.per_tensor import TensorPlace
 from compat_spec.testing.checks import Checks, NotChecked, demand
 from compat_spec.testing.subject import Subject
+from compat_spec.testing.tensor_cases import (
+    SEED,
+    cases,
+    combine,
+    combine_these,
+    largest_difference,
+    networks_of,
+    same,
+    studies,
+    study_of,
+)
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
-    from compat_spec.nn.network import Network
-
 check = Checks(TensorMerge)
-
-SHAPES = ((), (1,), (7,), (5, 3), (4, 6), (2, 3, 4, 2), (0,), (0, 3))
-"""Of tensors that a network may have; a scalar and an empty one are rare, and there."""
-
-NAME = "transformer.h.1.mlp.c_fc.weight"
-SEED = 3
-
-
-@dataclass(frozen=True)
-class Case:
-    """One tensor of each model, and of the base where the merge has one."""
-
-    tensors: Sequence[Tensor]
-    base: Tensor | None
-    at: TensorPlace
-
-    def __str__(self) -> str:
-        first = self.tensors[0]
-        return f"tensors of the shape {list(first.shape)} in {str(first.dtype).removeprefix('torch.')}"
-
-    def given(self) -> list[Tensor]:
-        return [*self.tensors, *([self.base] if self.base is not None else [])]
-
-    def changed(self, change: Any) -> Case:
-        """The same with each tensor changed by a function."""
-        base = change(self.base) if self.base is not None else None
-        return replace(self, tensors=[change(tensor) for tensor in self.tensors], base=base)
-
-
-def combine(merge: TensorMerge, case: Case) -> Tensor:
-    """One tensor of the result, as the engine asks for it; of copies, so that one fault is found by one check."""
-    return _combine_these(merge, case.changed(lambda tensor: tensor.clone()))
-
-
-def _combine_these(merge: TensorMerge, case: Case) -> Tensor:
-    at = case.at
-    if merge.surveys:
-        found = [merge.survey(tensor, case.base, model=model, at=at) for model, tensor in enumerate(case.tensors)]
-        at = replace(at, surveyed=found)
-    return merge.combine(case.tensors, case.base, at=at)
-
-
-def cases(subject: Subject, dtype: torch.dtype | None = None, *, equal: bool = False) -> list[Case]:
-    """Random tensors of many shapes; those of tiny networks for a merge that has looked at them.
-
-    Args:
-        equal: whether they are the same in all models and the base.
-    """
-    import torch
-
-    merge, dtype = subject.make(), dtype or torch.float32
-    if _studies(subject):
-        return [case.changed(lambda tensor: tensor.to(dtype)) for case in _studied_cases(subject, equal)]
-    drawn = []
-    for number, shape in enumerate(SHAPES):
-        generator = torch.Generator().manual_seed(number)
-        base, shared, *own = (
-            torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(len(merge.models) + 2)
-        )
-        tensors = [base if equal else base + 0.3 * (shared + one) for one in own]
-        at = TensorPlace(NAME, depth=0.5, seed=SEED)
-        case = Case(tensors, base if _has_base(merge) else None, at)
-        drawn.append(case.changed(lambda tensor: tensor.to(dtype, copy=True)))
-    return drawn
-
-
-def _has_base(merge: TensorMerge) -> bool:
-    return getattr(merge, "base", None) is not None
-
-
-def same(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors are equal to the bit, not-a-numbers included."""
-    return one.shape == other.shape and bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
 # ----------------------------------------------------------------------------------------------------------- combine
@@ -125,7 +59,7 @@ def leaves_inputs_unchanged(subject: Subject) -> None:
     merge = subject.make()
     for case in cases(subject):
         before = [tensor.clone() for tensor in case.given()]
-        _combine_these(merge, case)
+        combine_these(merge, case)
         for number, (old, new) in enumerate(zip(before, case.given(), strict=True)):
             whose = "the base" if number == len(case.tensors) else f"model {number}"
             demand(
@@ -243,7 +177,7 @@ def keeps_what_is_equal(subject: Subject) -> None:
         demand(
             torch.allclose(result, case.tensors[0], rtol=1e-5, atol=1e-6),
             f"A tensor that all models share is another afterwards ({case}): the largest difference is "
-            f"{_largest(result, case.tensors[0]):.3g}. If the method means to change it, say so: "
+            f"{largest_difference(result, case.tensors[0]):.3g}. If the method means to change it, say so: "
             "`idempotent: ClassVar[bool] = False`.",
         )
 
@@ -307,75 +241,26 @@ def works_on_a_gpu(subject: Subject) -> None:
 # ------------------------------------------------------------------------------------------------------------- study
 
 
-def _studies(component: Subject | type) -> bool:
-    cls: Any = component.component if isinstance(component, Subject) else component
-    return cls.study is not TensorMerge.study
-
-
-def _networks(subject: Subject, equal: bool = False) -> tuple[list[Network], Network]:
-    """A tiny network for each model, and for the base."""
-    from compat_spec.testing.tiny import tiny_network
-
-    def made() -> tuple[list[Network], Network]:
-        count = len(subject.make().models) + 1
-        *networks, base = (tiny_network(seed=0 if equal else seed, blocks=2) for seed in range(count))
-        for network in (*networks, base):
-            network.module.requires_grad_(False)
-        return networks, base
-
-    return subject.once(f"networks, equal: {equal}", made)
-
-
-def _study(subject: Subject, equal: bool = False) -> Mapping[str, Tensor]:
-    from compat_spec.nn.network import seeded
-    from compat_spec.testing.in_memory import InMemoryStudy
-    from compat_spec.testing.tiny import tiny_split
-
-    networks, base = _networks(subject, equal)
-    with seeded(SEED):
-        found: Mapping[str, Tensor] = subject.make().study(InMemoryStudy(networks, tiny_split(), base, seed=SEED))
-    return found
-
-
-def _studied_cases(subject: Subject, equal: bool) -> list[Case]:
-    found = subject.once(f"study, equal: {equal}", lambda: _study(subject, equal))
-    networks, base = _networks(subject, equal)
-    tensors = [dict(network.module.named_parameters()) for network in networks]
-    origin = dict(base.module.named_parameters()) if _has_base(subject.make()) else {}
-    return [
-        Case(
-            [of_model[name].detach() for of_model in tensors],
-            origin[name].detach() if name in origin else None,
-            TensorPlace(name, depth=0.5, seed=SEED, found=found),
-        )
-        for name in tensors[0]
-    ]
-
-
-@check.where(_studies)
+@check.where(studies)
 def studies_the_same_again(subject: Subject) -> None:
     """`study` finds the same each time, and finds tensors."""
     import torch
 
-    first, second = subject.once("study, equal: False", lambda: _study(subject)), _study(subject)
+    first, second = subject.once("study, equal: False", lambda: study_of(subject)), study_of(subject)
     for key, value in first.items():
         demand(isinstance(value, torch.Tensor), f"study found {key!r} as a {type(value).__name__}, and no Tensor.")
     alike = first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
     demand(alike, "study found something else the second time, from the same networks, data and seed.")
 
 
-@check.where(_studies)
+@check.where(studies)
 def studies_without_changing_networks(subject: Subject) -> None:
     """`study` leaves the networks that it looks at as they are; `study.copy` is for those who must change one."""
     from compat_spec.testing.unchanged import state_of
 
-    networks, base = _networks(subject)
+    networks, base = networks_of(subject)
     before = [state_of(network) for network in (*networks, base)]
-    _study(subject)
+    study_of(subject)
     for number, (old, network) in enumerate(zip(before, (*networks, base), strict=True)):
         changes = old.changes(state_of(network))
         demand(not changes, f"study changed {changes} of network {number}, which other steps share: use study.copy.")
-
-
-def _largest(one: Tensor, other: Tensor) -> float:
-    return float((one - other).abs().max()) if one.shape == other.shape and one.numel() else float("nan")
