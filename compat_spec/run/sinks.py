@@ -57,9 +57,6 @@ class Sinks:
         self._followers = [_Follower(sink, say) for sink in sinks]
         self._say = say
 
-    def __bool__(self) -> bool:
-        return bool(self._followers)
-
     def tell(self, calls: Iterable[Call]) -> None:
         for call in calls if self._followers else ():
             for follower in self._followers:
