@@ -37,6 +37,44 @@ if TYPE_CHECKING:
     from compat_spec.nn.evaluation import TokenScores
     from compat_spec.nn.network import Network, Tokenizer
 
+__all__ = [
+    "Comparison",
+    "Component",
+    "EndedStep",
+    "Evaluation",
+    "Example",
+    "ExampleScore",
+    "Executor",
+    "FeatureChoice",
+    "FitsModels",
+    "Job",
+    "JobReport",
+    "JobRunner",
+    "LayerMetric",
+    "LayerScores",
+    "Link",
+    "MeasuredScore",
+    "MeasuredSimilarity",
+    "Merge",
+    "MergeStudy",
+    "Metric",
+    "ModelMetric",
+    "ModelName",
+    "ModelSource",
+    "ModuleMerge",
+    "PairMetric",
+    "Score",
+    "Sink",
+    "StartedRun",
+    "Task",
+    "TaskName",
+    "TensorMerge",
+    "Trainer",
+    "TrainingSession",
+    "names_in",
+    "names_within",
+]
+
 
 class _Name(str):
     """A string field that names another declaration of the spec; the engine checks it and hands over the thing."""

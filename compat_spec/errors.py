@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 import traceback
 
+__all__ = ["CompatError", "CompatWarning", "InterruptedRun", "UsageError", "WorkerLost", "portable"]
+
 
 class CompatError(Exception):
     """Something that the user can mend. The command line prints the message, without a traceback."""

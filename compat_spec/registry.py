@@ -21,6 +21,8 @@ from compat_spec.components import Component, Executor, Merge, Metric, ModelSour
 from compat_spec.errors import UsageError
 from compat_spec.installed import Registered
 
+__all__ = ["CONTRACTS", "Plugin", "PluginError", "component", "load", "names", "plugin", "plugins"]
+
 CONTRACTS: dict[str, type[Component]] = {
     contract.namespace: contract for contract in (ModelSource, Trainer, Task, Merge, Metric, Executor, Sink)
 }

@@ -80,13 +80,6 @@ def test_the_tests_of_each_pass(site: Site) -> None:
     assert "failed" not in done.stdout
 
 
-def test_a_spec_that_uses_one_runs(site: Site) -> None:
-    example = site.folder / "projects" / REAL / "example.yaml"
-    done = site.compat("run", example)
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"^mine +merge +\d", done.stdout, re.MULTILINE)
-
-
 def test_ruff_finds_nothing(site: Site) -> None:
     for command in (["check"], ["format", "--check"]):
         ruff = subprocess.run(
