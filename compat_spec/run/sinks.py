@@ -82,7 +82,7 @@ class Sinks:
                 break
             if waited > QUIET and not told:
                 told = True
-                self._say(f"waiting for {', '.join(late)}")
+                self._say(f"waiting until {', '.join(late)} took what was found; Ctrl-C leaves that")
             pump()
             time.sleep(0.02)
         pump()
