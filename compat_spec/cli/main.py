@@ -13,6 +13,7 @@ from compat_spec.cli import (
     cache,
     compare,
     explain,
+    export,
     help,
     importing,
     init,
@@ -52,6 +53,7 @@ app.command()(merge.merge)
 app.command()(explain.explain)
 app.command()(query.query)
 app.command()(compare.compare)
+app.command()(export.export)
 app.command()(runs.runs)
 app.command()(show.show)
 app.command()(report.report)

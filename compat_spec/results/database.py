@@ -17,6 +17,7 @@ from compat_spec.results.failures import explained
 from compat_spec.results.history import SeedMean
 from compat_spec.results.passwords import without_password
 from compat_spec.results.query import Answer, answer
+from compat_spec.results.relations import Relation, relations
 from compat_spec.results.rows import (
     FoundScore,
     ModelRow,
@@ -136,7 +137,7 @@ class Results:
         with self._connection() as connection:
             return history.seed_means(connection, run_id)
 
-    def scores(self, run_id: str, model: str) -> list[FoundScore]:
+    def scores_of(self, run_id: str, model: str) -> list[FoundScore]:
         """The numbers about a whole model or merge of a run, at all points of its sweeps and all seeds."""
         with self._connection() as connection:
             return history.scores(connection, run_id, model)
@@ -145,10 +146,15 @@ class Results:
         """Of which examples scores are the mean: the place in the split, value and weight of each.
 
         Args:
-            keys: of scores, as `scores` gives them. Those without examples are left out of the answer.
+            keys: of scores, as `scores_of` gives them. Those without examples are left out of the answer.
         """
         with self._connection() as connection:
             return history.examples(connection, keys)
+
+    def relations(self, run_id: str | None = None, *, tables: bool = False) -> list[Relation]:
+        """The views, and tables if asked for, as queries with the types of their columns, for one run or all."""
+        with self._connection() as connection:
+            return relations(connection, run_id, tables=tables)
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
