@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from compat_spec import registry
 
 COMPAT = Path(sys.executable).with_name("compat")
 
@@ -19,13 +24,15 @@ class Site:
 
     folder: Path
 
-    def install(self, name: str, entry_points: str, **modules: str) -> Path:
+    def install(self, name: str, entry_points: str, *, needs: tuple[str, ...] = (), **modules: str) -> Path:
         """A distribution of version 1.0 with these modules, by name; the folder of its metadata."""
         for module, text in modules.items():
             (self.folder / f"{module}.py").write_text(text, "utf-8")
         metadata = self.folder / f"{name.replace('-', '_')}-1.0.dist-info"
         metadata.mkdir()
-        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", "utf-8")
+        required = "".join(f"Requires-Dist: {need}\n" for need in needs)
+        about = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{required}"
+        (metadata / "METADATA").write_text(about, "utf-8")
         (metadata / "entry_points.txt").write_text(entry_points, "utf-8")
         return metadata
 
@@ -40,6 +47,22 @@ class Site:
         for module in project.glob("*.py"):
             if module.parent != self.folder:
                 shutil.copy(module, self.folder)
+
+    @contextmanager
+    def here(self) -> Iterator[None]:
+        """Its distributions are installed in this process, too."""
+        before = set(sys.modules)
+        sys.path.append(str(self.folder))
+        importlib.invalidate_caches()
+        registry.forget()
+        try:
+            yield
+        finally:
+            sys.path.remove(str(self.folder))
+            for name in set(sys.modules) - before:
+                if str(getattr(sys.modules[name], "__file__", "")).startswith(str(self.folder)):
+                    del sys.modules[name]
+            registry.forget()
 
     def compat(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         return self.run(COMPAT, *arguments)
