@@ -23,7 +23,7 @@ from compat_spec.statistics.arrays import Array
 
 SPREADS = {
     "seeds matter little": (0.1, 1.0, 0.5),
-    "as much as examples": (0.3, 1.0, 0.5),
+    "more than examples": (0.3, 1.0, 0.5),
     "far more": (1.0, 1.0, 0.5),
     "nothing but noise": (0.0, 0.0, 1.0),
 }
