@@ -25,14 +25,16 @@
         ...view, ...(view.width ? { width: inner } : {}),
         layer: view.layer?.map((part) => ({ ...part, ...(part.width ? { width: inner } : {}), layer: part.layer?.map((leaf) => ({ ...leaf, ...(leaf.width ? { width: inner } : {}) })) })),
       }));
-    } else if (!(typeof copy.width === "number" && copy.width < 400)) {
+    } else if (copy.width < 400) { // a map, which has a size of its own
+      copy.width = Math.min(copy.width, width - 60);
+    } else {
       Object.assign(copy, own(copy), { autosize: { type: "fit-x", contains: "padding" } });
     }
     return copy;
   }
 
   const drawnAs = new Map();
-  async function draw(element, slack = 0) {
+  async function draw(element, slack = 0, tries = 3) {
     const { spec, marks } = charts[element.dataset.chart];
     const room = Math.floor(element.clientWidth) - 2;
     const width = room - slack;
@@ -54,7 +56,7 @@
     });
     drawnAs.set(element, { key: `${room} ${isDark()}`, finalize });
     const over = Math.ceil(element.querySelector("svg.marks, canvas.marks")?.getBoundingClientRect().width ?? 0) - room;
-    if (over > 0 && !slack) return draw(element, over + 2); // names beside an axis took more than was thought
+    if (over > 0 && tries > 1) return draw(element, slack + over + 2, tries - 1); // names beside an axis took more than was thought
     element.dataset.drawn = isDark() ? "dark" : "light";
   }
 
