@@ -7,8 +7,8 @@ raise it when the same parameters start to give other numbers.
 How a run uses them, in order: a `Task` says what the examples are; a `ModelSource` says how a base comes to be; a
 `Trainer` makes an expert of a base, or trains the routers of a merge; a `Merge` combines experts; a `ModelMetric`
 scores one network on one task, a `PairMetric` compares the features of two, and a `LayerMetric` has the layers of two
-work together; an `Executor` decides where each step runs. A component never touches the store, the database or other
-components: what it needs is handed to it.
+work together; an `Executor` decides where each step runs; a `Sink` passes on what was found. A component never touches
+the store, the database or other components: what it needs is handed to it.
 
 Importing this module, or a module that defines components, must stay cheap: `compat validate` does it for every
 component that a spec names. Import torch inside the methods that compute.
@@ -20,7 +20,8 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypedDict, Unpack
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic.fields import FieldInfo
@@ -393,6 +394,16 @@ class ModuleMerge(Merge):
 # -------------------------------------------------------------------------------------------------------- metrics
 
 
+class ExampleScore(NamedTuple):
+    """What a metric found on one example."""
+
+    example: int
+    """Its place in the split, from 0."""
+    value: float
+    weight: float = 1.0
+    """What it counts in the mean, such as its scored tokens."""
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """One number that a metric found, as one row of the results."""
@@ -409,6 +420,8 @@ class Score:
     """Which tokens it is about, when it is not about all."""
     quantity: str | None = None
     """What the number is, when the metric reports several things; the metric's `quantity` otherwise."""
+    examples: Sequence[ExampleScore] = ()
+    """The examples of which it is the weighted mean, where it is one: by them, two models are compared in pairs."""
 
 
 class Evaluation(Protocol):
@@ -656,6 +669,146 @@ class Executor(Component):
     @abstractmethod
     def close(self) -> None:
         """Wait for the jobs that run, which end soon once `link.stopping()`, and let go of everything."""
+
+
+# ---------------------------------------------------------------------------------------------------------- sinks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartedRun:
+    """A run as it begins. `spec` is the whole spec, as YAML; `models` has the role of each model and merge."""
+
+    id: str
+    experiment: str
+    spec: str
+    spec_path: str
+    command: str
+    seeds: tuple[int, ...]
+    parameters: tuple[str, ...]
+    """The names of the swept parameters."""
+    models: Mapping[str, str]
+    tasks: tuple[str, ...]
+    versions: Mapping[str, str]
+    commit: str | None
+    host: str
+    device: str
+    executor: str
+    started: datetime
+    """With its time zone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedStep:
+    """A step of the plan that ended, as the table `steps` has it; of one that is reused, `seconds` is None."""
+
+    fingerprint: str
+    kind: str
+    label: str
+    status: Literal["computed", "reused", "failed", "skipped"]
+    seconds: float | None
+    device: str | None
+    error: str | None
+    facts: Mapping[str, Any]
+
+    def curves(self) -> dict[str, list[tuple[int, float]]]:
+        """What a training recorded as it went (`loss=[…]`), by name: the training step, from 1, and the value there.
+
+        A list with fewer entries than there were steps has means over stretches of equal length; each stands at the
+        end of its stretch.
+        """
+        steps = self.facts.get("steps")
+        if not isinstance(steps, int):
+            return {}
+        return {
+            name: [(steps * (i + 1) // len(values), value) for i, value in enumerate(values)]
+            for name, values in self.facts.items()
+            if isinstance(values, list | tuple) and values and all(isinstance(value, int | float) for value in values)
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRow:
+    """A number about a model or merge on a task, with the columns of the view `all_scores`."""
+
+    merge: str
+    role: str
+    task: str
+    split: str
+    metric: str
+    quantity: str
+    seed: int
+    step: int | None
+    """The training step at which the model, or the experts of the merge, stand."""
+    parameters: Mapping[str, Any]
+    """The swept parameters of this point."""
+    value: float
+    n: int | None
+    block: int | None
+    other_block: int | None
+    expert: int | None
+    token_class: str | None
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimilarityRow:
+    """A number about a layer of model `a` and a layer of `b`, with the columns of the view `all_similarities`."""
+
+    metric: str
+    measure: str
+    quantity: str
+    task: str
+    a: str
+    b: str
+    step_a: int | None
+    step_b: int | None
+    layer_a: int
+    layer_b: int
+    seed: int
+    parameters: Mapping[str, Any]
+    value: float
+    se: float | None
+    n: int | None
+    fingerprint: str
+
+    @property
+    def step(self) -> int | None:
+        """The training step of both, where they have the same."""
+        return self.step_a if self.step_a == self.step_b else None
+
+
+class Sink(Component):
+    """Passes on what a run finds, as it finds it, to a service or a file of another tool.
+
+    A run calls `check` before anything is computed. Then, in a thread of their own, one after the other: `begin`;
+    as steps end, `step`, and after it `scores` or `similarities` when the step measured something; at last `end`, also
+    when the run failed or was interrupted. `compat send` makes the same calls for a run of the past.
+
+    The run never waits for a sink: the results are the truth, and what a sink gets is a copy. A sink that raises is
+    left out from there on, and the user is told once. It changes no number, so it is in no fingerprint and in no spec.
+    Its fields say where things go; passwords and keys belong where the tool itself looks for them.
+    """
+
+    namespace = "compat.sinks"
+
+    def check(self) -> None:
+        """Raises `CompatError` when it could not take a run: a library that is not installed, a folder not there."""
+
+    @abstractmethod
+    def begin(self, run: StartedRun) -> None: ...
+
+    def step(self, step: EndedStep) -> None:
+        """A step of the plan ended."""
+
+    def scores(self, rows: Sequence[ScoreRow]) -> None:
+        """All scores that a step found."""
+
+    def similarities(self, rows: Sequence[SimilarityRow]) -> None:
+        """All similarities that a step found: the layers of two models."""
+
+    @abstractmethod
+    def end(self, status: Literal["finished", "failed", "interrupted"], error: str | None) -> str | None:
+        """Close what is open. Returns where the user can look at it: a URL, a folder, a command."""
 
 
 # ----------------------------------------------------------------------------------------------------- references

@@ -15,11 +15,11 @@ from typing import Any
 
 from stevedore.named import NamedExtensionManager
 
-from compat_spec.components import Component, Executor, Merge, Metric, ModelSource, Task, Trainer
+from compat_spec.components import Component, Executor, Merge, Metric, ModelSource, Sink, Task, Trainer
 from compat_spec.errors import UsageError
 
 CONTRACTS: dict[str, type[Component]] = {
-    contract.namespace: contract for contract in (ModelSource, Trainer, Task, Merge, Metric, Executor)
+    contract.namespace: contract for contract in (ModelSource, Trainer, Task, Merge, Metric, Executor, Sink)
 }
 
 

@@ -9,8 +9,11 @@ import typer
 
 from compat_spec.cli import (
     cache,
+    compare,
     explain,
+    help,
     importing,
+    init,
     merge,
     plan,
     plot,
@@ -37,12 +40,14 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(init.init)
 app.command()(run.run)
 app.command()(validate.validate)
 app.command()(plan.plan)
 app.command()(merge.merge)
 app.command()(explain.explain)
 app.command()(query.query)
+app.command()(compare.compare)
 app.command()(runs.runs)
 app.command()(show.show)
 app.command()(report.report)
@@ -51,6 +56,7 @@ app.add_typer(plugins.app, name="plugins")
 app.add_typer(cache.app, name="cache")
 app.command()(schema.schema)
 app.command("import")(importing.import_)
+app.command("help")(help.help_)
 app.command()(version.version)
 
 

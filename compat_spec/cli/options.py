@@ -7,6 +7,8 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from compat_spec.cli import completion
+
 SpecPath: TypeAlias = Annotated[Path, typer.Argument(help="The spec, a YAML file.", metavar="SPEC", show_default=False)]
 
 Overrides: TypeAlias = Annotated[
@@ -34,3 +36,12 @@ ResultsUrl: TypeAlias = Annotated[
     ),
 ]
 DEFAULT_RESULTS = "results.db"
+
+RunName: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        help="The beginning of a run's id, `last`, or the name of an experiment.",
+        metavar="RUN",
+        autocompletion=completion.runs,
+    ),
+]

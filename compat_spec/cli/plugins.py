@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import re
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from compat_spec.components import Component
 
 OURS = "compat-spec"
 """The distribution whose plugins are listed without saying where they come from."""
@@ -19,7 +21,8 @@ app = typer.Typer(help="List the installed components, and show what one does an
 @app.command("list", epilog="Example: compat plugins list merges")
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(help="models, trainers, tasks, merges, metrics or executors; all when left out.")
+        str | None,
+        typer.Argument(help="models, trainers, tasks, merges, metrics, executors or sinks; all when left out."),
     ] = None,
 ) -> None:
     """List the installed plugins, each with its first line of help; broken ones with their error."""
@@ -70,54 +73,17 @@ def _flowing(text: str) -> str:
     return "\n\n".join(block if "\n " in block else block.replace("\n", " ") for block in paragraphs)
 
 
-def _parameters(component: Any) -> Table:
-    from compat_spec.spec.schema import parameters_schema
+def _parameters(component: type[Component]) -> Table:
+    from compat_spec.spec.parameters import parameters_of
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("parameter", no_wrap=True)
     table.add_column("type", overflow="fold")
     table.add_column("default", overflow="fold")
     table.add_column("meaning", overflow="fold", ratio=1)
-    schema = parameters_schema(component)
-    required = schema.get("required", [])
-    for name, field in schema.get("properties", {}).items():
-        default = "required" if name in required else _show(field.get("default"))
-        table.add_row(name, _type(field, schema.get("$defs", {})), default, field.get("description", ""))
+    for one in parameters_of(component):
+        table.add_row(one.name, one.type, "required" if one.required else one.default, one.meaning)
     return table
-
-
-def _type(field: Any, definitions: Any) -> str:
-    """A JSON Schema type in words."""
-    if "$ref" in field:
-        return _type(definitions[field["$ref"].rpartition("/")[2]], definitions)
-    options = field.get("anyOf", field.get("oneOf"))
-    if options is not None:
-        if any(re.search(r"/Gradient\d*$", option.get("$ref", "")) for option in options):  # a `PerTensor`
-            return f"{_type(options[0], definitions)} per tensor"
-        words = list(dict.fromkeys(_type(option, definitions) for option in options))
-        if words[1:] == [f"list of {words[0]}"] and words[0].endswith(" per tensor"):  # a `PerModel`
-            return f"{words[0]}, or list with one per model"
-        return " or ".join(words)
-    if "enum" in field:
-        return " | ".join(map(str, field["enum"]))
-    if "const" in field:
-        return str(field["const"])
-    match field.get("type"):
-        case "array":
-            items = field.get("items", {})
-            return f"list of {_type(items, definitions)}" if items else "list"
-        case "object":
-            inner = field.get("additionalProperties")
-            return f"mapping to {_type(inner, definitions)}" if isinstance(inner, dict) else "mapping"
-        case str(name):
-            return name
-    return "any"
-
-
-def _show(default: Any) -> str:
-    import json
-
-    return "" if default is None else json.dumps(default)
 
 
 def _unknown(name: str) -> str:

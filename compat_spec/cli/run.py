@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from compat_spec.cli import completion
 from compat_spec.cli.executors import make_executor
 from compat_spec.cli.options import DEFAULT_RESULTS, DEFAULT_STORE, Overrides, ResultsUrl, SpecPath, StoreFolder
 from compat_spec.cli.terminal import display
@@ -29,7 +30,10 @@ def run(
             help="auto (every GPU, or else the CPU), or some of cpu, cuda, cuda:1, mps with commas between.",
         ),
     ] = "auto",
-    executor: Annotated[str, typer.Option(help="Where steps run: the name of an executor plugin.")] = "local",
+    executor: Annotated[
+        str,
+        typer.Option(help="Where steps run: the name of an executor plugin.", autocompletion=completion.executors),
+    ] = "local",
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Processes that run steps at once: by default one per GPU, and one on a CPU."),

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from compat_spec.cli.options import DEFAULT_RESULTS, ResultsUrl
+from compat_spec.cli.options import DEFAULT_RESULTS, ResultsUrl, RunName
 from compat_spec.cli.runs import STYLES, ago, started
 from compat_spec.cli.words import size_in_words, time_in_words
 
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 
 def show(
-    run: Annotated[
-        str, typer.Argument(help="The beginning of a run's id, `last`, or the name of an experiment.", metavar="RUN")
-    ] = "last",
+    run: RunName = "last",
     results: ResultsUrl = DEFAULT_RESULTS,
     steps: Annotated[bool, typer.Option("--steps", help="List every step, with its time and memory.")] = False,
     spec: Annotated[

@@ -45,6 +45,18 @@ class TokenScores:
         """The share of tokens that were the most probable one."""
         return float(self.correct.double().mean())
 
+    def by_example(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The examples that have scored tokens, in order, the mean over each one's tokens, and how many those are.
+
+        Args:
+            values: a number for each token, such as `loss` `[n]`.
+
+        Returns: int64 `[m]`, float64 `[m]`, int64 `[m]`. The mean of all tokens is that of the examples, weighted by
+        the counts.
+        """
+        examples, places, counts = torch.unique_consecutive(self.sequence, return_inverse=True, return_counts=True)
+        return examples.long(), torch.bincount(places, values.double(), len(examples)) / counts, counts
+
 
 def token_scores(
     network: Network,

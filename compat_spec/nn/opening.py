@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
 from compat_spec.errors import CompatError
+from compat_spec.nn.hub import is_out_of_reach, out_of_reach, quiet_hub
 
 _LEFTOVERS = ("masked_bias", "inv_freq")
 """Buffers in the files of old versions of transformers, which newer ones compute."""
@@ -29,12 +30,12 @@ def open_model(place: Path | str, **options: Any) -> PreTrainedModel:
         CompatError: it cannot be opened, or its weights are not those that its config tells of.
     """
     try:
-        with quiet_transformers():
+        with quiet_transformers(), quiet_hub():
             opened: Any = AutoModelForCausalLM.from_pretrained(
                 place, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **options
             )
     except Exception as error:  # whatever a model makes of a config or of a file that is damaged
-        raise CompatError(f"the model {place} cannot be opened: {reason(error)}") from error
+        raise CompatError(f"the model {place} cannot be opened: {reason(error, place)}") from error
     model: PreTrainedModel
     model, found = opened
     _check_complete(place, found)
@@ -88,8 +89,15 @@ def check_causal(model: PreTrainedModel) -> None:
         )
 
 
-def reason(error: Exception) -> str:
-    """The part of an error of transformers that says what is wrong, on one line."""
+def reason(error: Exception, place: Path | str | None = None) -> str:
+    """The part of an error of transformers that says what is wrong, on one line.
+
+    Args:
+        place: where the files should have come from: a folder, or the hub's id.
+    """
+    if isinstance(place, str) and is_out_of_reach(error):
+        fetched = f"where there is a network, `hf download {place}` fetches it, and `path:` reads it from a folder"
+        return f"{out_of_reach()}; {fetched}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2])[:400] or type(error).__name__
 

@@ -17,7 +17,7 @@ from compat_spec.results.failures import explained
 from compat_spec.results.history import SeedMean
 from compat_spec.results.passwords import without_password
 from compat_spec.results.query import Answer, answer
-from compat_spec.results.rows import ModelRow, Run, RunInfo, StepRow, Table, TaskRow
+from compat_spec.results.rows import FoundScore, ModelRow, Run, RunInfo, StepRow, Table, TaskRow
 from compat_spec.results.writer import RunWriter
 
 
@@ -115,6 +115,20 @@ class Results:
         """What each seed of a run gave, for each quantity at each point of the sweeps."""
         with self._connection() as connection:
             return history.seed_means(connection, run_id)
+
+    def scores(self, run_id: str, model: str) -> list[FoundScore]:
+        """The numbers about a whole model or merge of a run, at all points of its sweeps and all seeds."""
+        with self._connection() as connection:
+            return history.scores(connection, run_id, model)
+
+    def examples(self, keys: Sequence[int]) -> dict[int, list[tuple[int, float, float]]]:
+        """Of which examples scores are the mean: the place in the split, value and weight of each.
+
+        Args:
+            keys: of scores, as `scores` gives them. Those without examples are left out of the answer.
+        """
+        with self._connection() as connection:
+            return history.examples(connection, keys)
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:

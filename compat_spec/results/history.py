@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,10 +14,13 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from compat_spec.results.errors import ResultsError
-from compat_spec.results.rows import ModelRow, Run, RunStatus, StepRow, TaskRow
-from compat_spec.results.tables import ModelRecord, RunRecord, ScoreRecord, StepRecord, TaskRecord
+from compat_spec.results.rows import FoundScore, ModelRow, Run, RunStatus, StepRow, TaskRow
+from compat_spec.results.tables import ExampleScoresRecord, ModelRecord, RunRecord, ScoreRecord, StepRecord, TaskRecord
 
 NEWEST = "last"
+
+MOST_KEYS = 500
+"""How many keys one statement asks for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +127,49 @@ def seed_means(connection: Connection, run_id: str) -> list[SeedMean]:
         for row in rows
         for value in (row.value if row.whole else None,)
     ]
+
+
+def scores(connection: Connection, run_id: str, model: str) -> list[FoundScore]:
+    """The numbers about a whole model or merge: not those about its blocks, or about some of the tokens."""
+    score = ScoreRecord
+    rows = connection.execute(
+        select(
+            score.score_id.label("key"),
+            score.metric,
+            score.quantity,
+            TaskRecord.name.label("task"),
+            score.split,
+            ModelRecord.name.label("model"),
+            score.training_step,
+            score.parameters,
+            score.seed,
+            score.value,
+            score.n,
+        )
+        .join(RunRecord, RunRecord.run_id == score.run_id)
+        .join(ModelRecord, ModelRecord.model_id == score.model_id)
+        .join(TaskRecord, TaskRecord.task_id == score.task_id)
+        .where(RunRecord.id == run_id, ModelRecord.name == model)
+        .where(score.block.is_(None), score.expert.is_(None), score.token_class.is_(None))
+        .order_by(score.score_id)
+    )
+    return [FoundScore(**{**row._mapping, "value": _number(row.value)}) for row in rows]
+
+
+def examples(connection: Connection, keys: Sequence[int]) -> dict[int, list[tuple[int, float, float]]]:
+    """The place in the split, value and weight of each example of the scores that have any, by their keys."""
+    found: dict[int, list[tuple[int, float, float]]] = {}
+    for start in range(0, len(keys), MOST_KEYS):
+        record = ExampleScoresRecord
+        these = record.score_id.in_(keys[start : start + MOST_KEYS])
+        for key, rows in connection.execute(select(record.score_id, record.examples).where(these)):
+            found[key] = [(place, _number(value), float(weight)) for place, value, weight in rows]
+    return found
+
+
+def _number(value: Any) -> float:
+    """NaN for NULL; infinity for its word, as JSON has it."""
+    return math.nan if value is None else float(value)
 
 
 def _of_run(query: Any, record: Any, run_id: str) -> Any:

@@ -105,6 +105,8 @@ class ScoreRow:
     other_block: int | None = None
     expert: int | None = None
     token_class: str | None = None
+    examples: Sequence[tuple[int, float, float]] = ()
+    """The examples of which it is the weighted mean: the place in the split, the value and the weight of each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +129,24 @@ class SimilarityRow:
     se: float | None = None
     n: int | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundScore:
+    """A number about a whole model or merge on a task, as the results know it; `key` asks for its examples."""
+
+    key: int
+    metric: str
+    quantity: str
+    task: str
+    split: str
+    model: str
+    training_step: int | None
+    parameters: Mapping[str, Any]
+    seed: int
+    value: float
+    """NaN where the metric found no number."""
+    n: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from compat_spec.results import views
 from compat_spec.results.errors import ResultsError
 from compat_spec.results.tables import Base
 
-VERSIONS = ("0001", "0002", "0003")
+VERSIONS = ("0001", "0002", "0003", "0004")
 """Every version that there has been, oldest first: the revisions of `migrations/versions`."""
 
 VERSION_TABLE = "compat_schema"

@@ -17,7 +17,7 @@ Json = JSON().with_variant(JSONB(), "postgresql")
 
 
 class Base(DeclarativeBase):
-    type_annotation_map = {str: Text, float: Double, dict[str, Any]: Json, list[str]: Json}  # noqa: RUF012
+    type_annotation_map = {str: Text, float: Double, dict[str, Any]: Json, list[str]: Json, list[Any]: Json}  # noqa: RUF012
 
 
 class RunRecord(Base):
@@ -122,6 +122,18 @@ class ScoreRecord(Base):
     token_class: Mapped[str | None]
     value: Mapped[float | None]
     n: Mapped[int | None]
+
+
+class ExampleScoresRecord(Base):
+    """The examples of which a score is the weighted mean: a list of `[place in the split, value, weight]`.
+
+    One row for all of them: a row each would be most of the database. NaN is null, infinity a word.
+    """
+
+    __tablename__ = "example_scores"
+
+    score_id: Mapped[int] = mapped_column(ForeignKey("scores.score_id"), primary_key=True, autoincrement=False)
+    examples: Mapped[list[Any]]
 
 
 class SimilarityRecord(Base):

@@ -22,10 +22,10 @@ QUANTITIES = ("loss", "accuracy", "answers", "perplexity")
 # fmt: off
 FIXED_COLUMNS = frozenset((
     "a", "accuracy", "accuracy_se", "answers", "answers_se", "b", "best_loss", "block", "critical_step",
-    "experiment", "expert", "fingerprint", "last_loss", "last_step", "layer_a", "layer_b", "loss", "loss_se",
+    "example", "experiment", "expert", "fingerprint", "last_loss", "last_step", "layer_a", "layer_b", "loss", "loss_se",
     "measure", "merge", "metric", "n", "other_block", "perplexity", "perplexity_se", "quantity", "rank", "regression",
     "role", "run", "run_id", "se", "seed", "seeds", "split", "status", "step", "step_a", "step_b", "task",
-    "token_class", "value",
+    "token_class", "value", "weight",
 ))
 # fmt: on
 
@@ -55,6 +55,25 @@ FROM similarities s JOIN runs r ON r.run_id = s.run_id LEFT JOIN models a ON a.m
     LEFT JOIN models b ON b.model_id = s.model_b_id LEFT JOIN tasks t ON t.task_id = s.task_id
     {steps}
 """
+
+EXAMPLES = """
+SELECT r.experiment, r.id AS run, m.name AS merge, m.role, t.name AS task, s.split, s.metric, s.quantity,
+    s.seed, s.training_step AS step, {parameters}{example}
+FROM scores s JOIN runs r ON r.run_id = s.run_id LEFT JOIN models m ON m.model_id = s.model_id
+    LEFT JOIN tasks t ON t.task_id = s.task_id JOIN example_scores x ON x.score_id = s.score_id, {each} e
+"""
+# JSON has no infinity: it is a word there, which PostgreSQL knows.
+SQLITE_EXAMPLE = {
+    "each": "json_each(x.examples)",
+    "example": "json_extract(e.value, '$[0]') AS example, CASE json_extract(e.value, '$[1]') WHEN 'inf' THEN 9e999 "
+    "WHEN '-inf' THEN -9e999 ELSE json_extract(e.value, '$[1]') END AS value, "
+    "CAST(json_extract(e.value, '$[2]') AS REAL) AS weight",
+}
+POSTGRESQL_EXAMPLE = {
+    "each": "jsonb_array_elements(x.examples)",
+    "example": "(e.value -> 0)::int AS example, (e.value ->> 1)::double precision AS value, "
+    "(e.value ->> 2)::double precision AS weight",
+}
 
 # A mean with a missing value (NaN) among its values is missing too: a diverged seed must not vanish from a mean.
 # The square of a very large or small number is an error in PostgreSQL, instead of infinity or 0.
@@ -161,6 +180,8 @@ def definitions(parameters: Iterable[str], types: Mapping[str, str] | None) -> d
         "all_scores": SCORES.format(what=of_blocks, **every),
         "all_similarities": SIMILARITIES.format(what="s.quantity, ", **every),
         **{quantity: f"{scores} AND s.quantity = '{quantity}' AND s.block IS NULL" for quantity in QUANTITIES},
+        "examples": EXAMPLES.format(parameters=columns, **(SQLITE_EXAMPLE if types is None else POSTGRESQL_EXAMPLE))
+        + f"WHERE {CURRENT}",
         "similarity": SIMILARITIES.format(what="s.quantity, ", **plain) + f"WHERE {CURRENT}",
         "cka": SIMILARITIES.format(what="", **plain) + f"WHERE {CURRENT} AND s.quantity = 'cka'",
         "routing": routed,

@@ -19,6 +19,7 @@ from compat_spec.results.failures import explained
 from compat_spec.results.rows import FinalStatus, RunInfo, ScoreRow, SimilarityRow, StepRow
 from compat_spec.results.tables import (
     Base,
+    ExampleScoresRecord,
     ModelRecord,
     RunRecord,
     ScoreRecord,
@@ -89,7 +90,14 @@ class RunWriter:
         self._widen_columns(rows)
         with self._transaction() as connection:
             steps = self._step_ids(connection, rows)
-            _insert(connection, ScoreRecord, [self._score(row, steps) for row in rows])
+            found = [self._score(row, steps) for row in rows]
+            if not any(row.examples for row in rows):
+                _insert(connection, ScoreRecord, found)
+                return
+            with_keys = insert(ScoreRecord).returning(ScoreRecord.score_id, sort_by_parameter_order=True)
+            keys = connection.scalars(with_keys, found).all()
+            examples = [(key, row.examples) for key, row in zip(keys, rows, strict=True) if row.examples]
+            _insert(connection, ExampleScoresRecord, [_examples(*of_score) for of_score in examples])
 
     def similarities(self, rows: Sequence[SimilarityRow]) -> None:
         """Record similarities. The steps that found them must be recorded already."""
@@ -149,7 +157,7 @@ class RunWriter:
         }
 
     def _score(self, row: ScoreRow, steps: Mapping[str, int]) -> dict[str, Any]:
-        return _columns(row, besides=("fingerprint", "model", "task")) | {
+        return _columns(row, besides=("fingerprint", "model", "task", "examples")) | {
             "run_id": self._run,
             "step_id": _find(steps, row.fingerprint, "step"),
             "model_id": _find(self._models, row.model, "model"),
@@ -218,6 +226,11 @@ def _columns(row: Any, besides: tuple[str, ...] = ()) -> dict[str, Any]:
 @cache
 def _names(kind: Any, besides: tuple[str, ...]) -> list[str]:
     return [field.name for field in fields(kind) if field.name not in besides]
+
+
+def _examples(score: int, examples: Sequence[tuple[int, float, float]]) -> dict[str, Any]:
+    rows = [(place, _number(value), weight) for place, value, weight in examples]
+    return {"score_id": score, "examples": rows}
 
 
 def _number(value: float) -> float | None:

@@ -38,7 +38,7 @@ def _resolve(wanted: str) -> str:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         index = int(match[2] or 0)
         if index >= count:
-            raise UsageError(f"--device {wanted}: this machine has {_gpus(count)}; use --device cpu, or auto")
+            raise UsageError(f"--device {wanted}: {_gpus(count)}; use --device cpu, or auto")
         return f"cuda:{index}"
     if match[1] == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device mps: Apple's GPU is not available here; use --device cpu, or auto")
@@ -77,6 +77,13 @@ def _name(device: str) -> str:
 
 
 def _gpus(count: int) -> str:
+    """Which GPUs there are, and where there is none, why that may be."""
+    import torch
+
+    if count == 0 and torch.version.cuda is None:
+        return "this PyTorch is built without CUDA (pytorch.org/get-started has the builds for GPUs)"
     if count == 0:
-        return "no CUDA GPU that PyTorch can use"
-    return "one CUDA GPU, cuda:0" if count == 1 else f"{count} CUDA GPUs, cuda:0 to cuda:{count - 1}"
+        return "PyTorch finds no CUDA GPU on this machine (nvidia-smi shows whether its driver does)"
+    return (
+        f"this machine has {'one CUDA GPU, cuda:0' if count == 1 else f'{count} CUDA GPUs, cuda:0 to cuda:{count - 1}'}"
+    )

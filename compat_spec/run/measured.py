@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from compat_spec.components import Score
+from compat_spec.components import ExampleScore, Score
 
 SCORES = "scores.json"
 SIMILARITY = "similarity.json"
@@ -15,7 +15,8 @@ SIMILARITY = "similarity.json"
 def read_scores(folder: Path) -> tuple[str, list[Score]]:
     """The split, and the scores on it."""
     data = json.loads((folder / SCORES).read_text("utf-8"))
-    return data["split"], [Score(**row) for row in data["scores"]]
+    examples = [[ExampleScore(*example) for example in row.pop("examples", ())] for row in data["scores"]]
+    return data["split"], [Score(**row, examples=of_row) for row, of_row in zip(data["scores"], examples, strict=True)]
 
 
 def read_similarity(folder: Path) -> dict[str, Any]:

@@ -94,5 +94,8 @@ def measure(step: Step, workspace: Workspace, device: str, folder: Path) -> dict
     metric = component_of(step.component, ModelMetric)
     scores = metric.measure(StepEvaluation(step, workspace, device))
     rows = [asdict(score) for score in scores]
+    for row in rows:
+        if not row["examples"]:
+            del row["examples"]
     (folder / SCORES).write_text(json.dumps({"split": metric.split, "scores": rows}), "utf-8")
     return {}

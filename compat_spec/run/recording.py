@@ -13,6 +13,9 @@ from compat_spec.run.measured import read_scores, read_similarity
 from compat_spec.run.scheduler import Outcome
 from compat_spec.store import Store
 
+AT_ONCE = 200
+"""Of how many steps the results are in memory at once: each may have thousands of examples."""
+
 
 class Recorder:
     """Writes how the steps of a plan ended, with their numbers read from the store.
@@ -32,7 +35,8 @@ class Recorder:
         """Record steps that the store had when the run started."""
         steps = [self._plan.steps[fingerprint] for fingerprint in fingerprints]
         self._writer.steps([self._reused(step) for step in steps])
-        self._results_of(steps)
+        for start in range(0, len(steps), AT_ONCE):
+            self._results_of(steps[start : start + AT_ONCE])
 
     def ended(self, outcome: Outcome) -> None:
         """Record a step that the run was to do. One that was interrupted is left to the next run."""
@@ -89,6 +93,7 @@ class Recorder:
                     other_block=score.other_block,
                     expert=score.expert,
                     token_class=score.token_class,
+                    examples=score.examples,
                 )
 
     def _similarities(self, step: Step) -> Iterator[SimilarityRow]:

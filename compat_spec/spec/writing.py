@@ -18,6 +18,16 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+class _OneLineDumper(_Dumper):
+    """Writes line breaks inside text as escapes."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style='"' if "\n" in data else None)
+
+
+_OneLineDumper.add_representer(str, _OneLineDumper.represent_str)
+
+
 def as_yaml(plain: Any, *, compact: bool = False) -> str:
     """A tree of plain values as YAML.
 
@@ -26,3 +36,11 @@ def as_yaml(plain: Any, *, compact: bool = False) -> str:
     """
     flow = None if compact else False
     return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=flow)
+
+
+def on_one_line(plain: Any) -> str:
+    """The same in the flow style, all on one line: `{use: linear, models: [a, b]}`."""
+    text: str = yaml.dump(
+        plain, Dumper=_OneLineDumper, sort_keys=False, allow_unicode=True, width=float("inf"), default_flow_style=True
+    )
+    return text.removesuffix("\n").removesuffix("\n...")

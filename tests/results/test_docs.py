@@ -20,6 +20,7 @@ TEXT = PAGE.read_text("utf-8")
 def test_a_query_of_the_page_has_an_answer(sql: str, results: Results) -> None:
     writer = start(results, parameters=["alpha"])
     writer.scores([score("blend", 3.0 - step, seed=seed, step=step, alpha=0.5) for seed in (0, 1) for step in (1, 2)])
+    writer.scores([score(name, 3.0, step=1, alpha=0.5, examples=[(0, 3.0, 1)]) for name in ("average", "blend")])
     writer.scores([score("blend", 0.5, quantity="load", block=0, expert=expert) for expert in (0, 1)])
     writer.scores([score("blend", 0.5, quantity="class_load", block=0, expert=0, token_class="digits")])
     writer.scores([score("blend", 0.5, quantity="agreement", block=0, other_block=1)])

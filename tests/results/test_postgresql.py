@@ -46,6 +46,7 @@ def write_much(results: Results) -> None:
     ]
     rows += [score("base", math.nan), score("math", math.inf), score("code", 1e200), score("code", 1e-200, seed=1)]
     rows += [score("code", 1e200, seed=seed, quantity="perplexity", on=True) for seed in (0, 1)]
+    rows += [score("average", 2.0, metric="nll", examples=[(0, 1.5, 3), (7, math.nan, 0.5), (9, -math.inf, 1)])]
     rows += [score("blend", 0.5, quantity="load", block=block, expert=expert) for block in (0, 1) for expert in (0, 1)]
     record(results, rows[:9], parameters=["alpha", "span", "on"])
     writer = start(results, parameters=["alpha", "span", "on"])

@@ -95,7 +95,7 @@ def test_a_wrong_name_brings_the_nearest_and_all_others(results: Results) -> Non
         results.query("SELECT * FROM los")
     assert str(mistake.value).splitlines()[0] == "no such table: los; did you mean loss?"
     assert "critical_steps" in str(mistake.value)
-    assert "tables: compat_schema, models, runs" in str(mistake.value)
+    assert "tables: compat_schema, example_scores, models, runs" in str(mistake.value)
 
     record(results, [score("blend", 1.0, alpha=0.5)], parameters=["alpha"])
     with pytest.raises(QueryError) as mistake:

@@ -96,7 +96,7 @@ def test_a_device_that_is_none_is_refused_with_those_that_are(wanted: str) -> No
 
 
 def test_a_gpu_that_is_not_there_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"this machine has .*CUDA GPU"):
+    with pytest.raises(UsageError, match=r"--device cuda:17: .*CUDA.*; use --device cpu, or auto"):
         resolve_devices("cuda:17")
 
 

@@ -55,6 +55,19 @@ def test_it_makes_no_difference(place: Workplace, monkeypatch: pytest.MonkeyPatc
         assert found[4] == expected[4]
 
 
+def test_a_score_is_the_weighted_mean_of_its_examples(place: Workplace) -> None:
+    place.run(ALPHAS)
+    found = place.rows(
+        "SELECT s.merge, s.step, s.alpha, s.value, sum(e.value * e.weight) / sum(e.weight), sum(e.weight) = s.n "
+        "FROM loss s JOIN examples e USING (metric, merge, task, seed) WHERE e.step IS s.step AND e.alpha IS s.alpha "
+        "GROUP BY s.merge, s.step, s.alpha, s.value, s.n"
+    )
+    assert len(found) > 18
+    for *_, value, mean, all_tokens in found:
+        assert mean == pytest.approx(value, rel=1e-12)
+        assert all_tokens
+
+
 LOSSES = "SELECT alpha, value FROM loss WHERE merge = 'blend' AND step = 6 ORDER BY alpha"
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from compat_spec.components import Evaluation, ModelMetric, Score
+from compat_spec.components import Evaluation, ExampleScore, ModelMetric, Score
 from compat_spec.errors import CompatError
 
 
@@ -17,7 +17,7 @@ class AnswerAccuracy(ModelMetric):
     The task decides what counts as answered: `program_problems`, for one, works out the program that was written.
     """
 
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
     quantity: ClassVar[str] = "answers"
     higher_is_better: ClassVar[bool | None] = True
 
@@ -49,4 +49,5 @@ class AnswerAccuracy(ModelMetric):
             progress=evaluation.progress,
         )
         right = [evaluation.task.grade(answer, examples[i]) for i, answer in zip(chosen, answers, strict=True)]
-        return [Score(sum(right) / count, n=count)]
+        scores = [ExampleScore(i, float(answered)) for i, answered in zip(chosen, right, strict=True)]
+        return [Score(sum(right) / count, n=count, examples=scores)]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 from compat_plugins.metrics.token_metric import TokenMetric
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from compat_spec.nn.evaluation import TokenScores
 
 
@@ -16,8 +18,12 @@ class CrossEntropy(TokenMetric):
     Where the task scores answers only, so does this; the first token of a split, which has none before it, is left out.
     """
 
+    version: ClassVar[str] = "2"
     quantity: ClassVar[str] = "loss"
     higher_is_better: ClassVar[bool | None] = False
 
     def value(self, scores: TokenScores) -> float:
         return scores.mean_loss
+
+    def of_tokens(self, scores: TokenScores) -> Tensor:
+        return scores.loss

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from compat_spec.components import Evaluation, ModelMetric, Score
+from compat_spec.components import Evaluation, ExampleScore, ModelMetric, Score
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from compat_spec.nn.evaluation import TokenScores
 
 
@@ -28,6 +30,12 @@ class TokenMetric(ModelMetric):
     def value(self, scores: TokenScores) -> float:
         """The number."""
 
+    def of_tokens(self, scores: TokenScores) -> Tensor | None:
+        """The numbers of which it is the mean, one per token `[n]`; None when it is no mean."""
+        return None
+
     def measure(self, evaluation: Evaluation) -> Sequence[Score]:
         scores = evaluation.token_scores(self.split, self.tokens, self.context)
-        return [Score(self.value(scores), n=len(scores))]
+        each = self.of_tokens(scores)
+        found = () if each is None else zip(*(column.tolist() for column in scores.by_example(each)), strict=True)
+        return [Score(self.value(scores), n=len(scores), examples=[ExampleScore(*row) for row in found])]

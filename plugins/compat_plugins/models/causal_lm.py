@@ -198,14 +198,16 @@ class CausalLM(ModelSource):
         """The folder of the hub's cache with the model's files, after those that are missing there were fetched."""
         from huggingface_hub import snapshot_download
 
+        from compat_spec.nn.hub import quiet_hub
         from compat_spec.nn.opening import reason
 
         assert self.hub is not None
         wanted = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
         try:
-            return Path(snapshot_download(self.hub, revision=self.revision, allow_patterns=wanted))
+            with quiet_hub():
+                return Path(snapshot_download(self.hub, revision=self.revision, allow_patterns=wanted))
         except Exception as error:  # whatever the network makes of it
-            raise CompatError(f"the model {self.hub} cannot be fetched: {reason(error)}") from error
+            raise CompatError(f"the model {self.hub} cannot be fetched: {reason(error, self.hub)}") from error
 
     def make_tokenizer(self, examples: Mapping[TaskName, Sequence[Example]]) -> Tokenizer:
         choice = self.tokenizer
@@ -220,6 +222,7 @@ class CausalLM(ModelSource):
     def _ready_tokenizer(self, choice: TokenizerChoice | None) -> Tokenizer:
         from transformers import AutoTokenizer
 
+        from compat_spec.nn.hub import quiet_hub
         from compat_spec.nn.network import load_tokenizer
         from compat_spec.nn.opening import reason
 
@@ -229,11 +232,12 @@ class CausalLM(ModelSource):
             if source.path is not None and not self.trust_remote_code:
                 tokenizer = load_tokenizer(source.path)
             else:
-                tokenizer = AutoTokenizer.from_pretrained(
-                    place, revision=source.revision or "main", trust_remote_code=self.trust_remote_code
-                )
+                with quiet_hub():
+                    tokenizer = AutoTokenizer.from_pretrained(
+                        place, revision=source.revision or "main", trust_remote_code=self.trust_remote_code
+                    )
         except Exception as error:  # whatever a tokenizer makes of a file that is damaged
-            raise CompatError(f"the tokenizer of {place} cannot be read: {reason(error)}") from error
+            raise CompatError(f"the tokenizer of {place} cannot be read: {reason(error, place)}") from error
         if not tokenizer("A word.", add_special_tokens=False)["input_ids"]:
             raise CompatError(f"the tokenizer of {place} makes no tokens of a text: its vocabulary is missing")
         return tokenizer

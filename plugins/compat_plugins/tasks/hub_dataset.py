@@ -107,10 +107,17 @@ class HubDataset(Task):
             raise UsageError(
                 "the task hub_dataset needs the library `datasets`: pip install 'compat-spec[hub]'"
             ) from None
+        from compat_spec.nn.hub import is_out_of_reach, out_of_reach, quiet_hub
+
         try:
-            with _quiet():
+            with _quiet(), quiet_hub():
                 return datasets.load_dataset(self.path, self.name, split=split, revision=self.revision)
         except Exception as error:  # the library, the network and the file formats raise many kinds
+            if is_out_of_reach(error):
+                raise UsageError(
+                    f"the data set {self.path} cannot be loaded: {out_of_reach()}; where there is a network, "
+                    f"`hf download --repo-type dataset {self.path}` fetches it, and the task text reads .jsonl files"
+                ) from error
             reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
             raise UsageError(
                 f"the data set {self.path} cannot be loaded: {reason}; check its path, name, revision and the split "

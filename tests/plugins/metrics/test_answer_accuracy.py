@@ -37,6 +37,7 @@ def test_the_share_of_answers_that_the_task_accepts(evaluate):
     examples = [Example("cat=", "cat"), Example("doggy=", "doggy"), Example("17=", "17"), Example("me=", "you")]
     (score,) = AnswerAccuracy().measure(evaluate(Network(Echo(), byte_tokenizer()), examples, score="answer"))
     assert (score.value, score.n) == (0.5, 4)
+    assert score.examples == [(0, 1.0, 1.0), (1, 1.0, 1.0), (2, 0.0, 1.0), (3, 0.0, 1.0)]
 
 
 @pytest.mark.parametrize(("wanted", "value"), [(1, 1.0), (2, 0.5), (4, 0.5), (5, 3 / 5), (8, 0.5), (100, 0.5)])
@@ -47,6 +48,7 @@ def test_examples_are_evenly_spaced(evaluate, wanted, value):
     (score,) = AnswerAccuracy(examples=wanted).measure(evaluation)
     assert score.value == pytest.approx(value)
     assert score.n == min(wanted, 8)
+    assert [(example.example < 4) == (example.value == 1) for example in score.examples] == [True] * score.n
 
 
 def test_an_answer_longer_than_allowed_is_cut_and_wrong(evaluate):

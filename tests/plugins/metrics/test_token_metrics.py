@@ -59,6 +59,35 @@ def test_answers_alone_count_where_the_task_says_so(evaluate):
     assert score.n == sum(len(example.answer) + 1 for example in PROBLEMS)
 
 
+@pytest.mark.parametrize("score", ["answer", "all"])
+@pytest.mark.parametrize("metric", [CrossEntropy, TokenAccuracy])
+def test_the_value_is_the_weighted_mean_of_its_examples(evaluate, metric, score):
+    (found,) = metric().measure(evaluate(tiny_network(), PROBLEMS * 3 + TEXT, score=score))
+    examples, values, weights = zip(*found.examples, strict=True)
+    assert examples == tuple(range(8))
+    assert sum(weights) == found.n
+    assert sum(w * x for w, x in zip(weights, values, strict=True)) / found.n == pytest.approx(found.value, rel=1e-12)
+
+
+def test_an_example_has_the_mean_loss_of_its_tokens(evaluate):
+    evaluation = evaluate(tiny_network(), PROBLEMS, score="answer")
+    scores = evaluation.token_scores("test", None, None)
+    (found,) = CrossEntropy().measure(evaluation)
+    assert [tuple(example) for example in found.examples] == [
+        (i, pytest.approx(float(scores.loss[scores.sequence == i].double().mean())), len(PROBLEMS[i].answer) + 1)
+        for i in range(2)
+    ]
+
+
+def test_only_examples_that_were_read_are_among_them(evaluate):
+    (found,) = CrossEntropy(tokens=10).measure(evaluate(tiny_network(), TEXT))
+    assert [tuple(example)[::2] for example in found.examples] == [(0, 10)]
+
+
+def test_a_perplexity_is_no_mean(evaluate):
+    assert Perplexity().measure(evaluate(tiny_network(), TEXT))[0].examples == []
+
+
 @pytest.mark.parametrize("metric", [CrossEntropy, Perplexity, TokenAccuracy])
 def test_tokens_and_context_are_passed_on(evaluate, metric):
     evaluation = evaluate(tiny_network(), TEXT)

@@ -1,0 +1,155 @@
+"""What a check is, which checks a component is put to, and how they went."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from typing import Any, Literal
+
+from compat_spec.components import Component
+from compat_spec.testing.kinds import FILES
+from compat_spec.testing.parameters import CannotMakeUp, example_parameters
+
+
+class ContractBroken(AssertionError):  # noqa: N818
+    """A component does not keep its contract. The message says what it did and what would be right."""
+
+
+class NotChecked(Exception):  # noqa: N818
+    """A check that cannot be made of this component here; the message says why."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A component that is checked, with parameters to check it with.
+
+    Args:
+        component: the class.
+        given: parameters, called as in a spec. Required ones that are missing are made up where that is possible.
+    """
+
+    component: type[Component]
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.component.__name__
+
+    @cached_property
+    def parameters(self) -> Mapping[str, Any]:
+        """Parameters that it should take. Raises `CannotMakeUp`."""
+        return example_parameters(self.component, self.given)
+
+    def make(self, **changed: Any) -> Any:
+        """The component with these parameters, some of them changed."""
+        return self.component.model_validate({**self.parameters, **changed})
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that a contract asks for.
+
+    Attributes:
+        name: a word for `-k` and `skip`, such as `leaves_inputs_unchanged`.
+        meaning: a sentence that says what has to hold.
+    """
+
+    name: str
+    meaning: str
+    test: Callable[[Subject], None] = field(repr=False)
+    applies: Callable[[Any], bool] = field(repr=False)
+
+    def run(self, subject: Subject) -> None:
+        """Put a component to this check.
+
+        Raises:
+            ContractBroken: it fails; by an exception of the component itself, that is the cause.
+            CannotMakeUp, NotChecked: it cannot be put to it.
+        """
+        __tracebackhide__ = True
+        try:
+            self.test(subject)
+        except (ContractBroken, CannotMakeUp, NotChecked):
+            raise
+        except Exception as error:
+            what = f"{subject.name} raised {type(error).__name__}: {error}"
+            raise ContractBroken(f"{what}\n(while this was checked: {self.meaning})") from error
+
+
+class Checks:
+    """The checks of a contract, in order."""
+
+    def __init__(self) -> None:
+        self.found: list[Check] = []
+
+    def __call__(
+        self, test: Callable[[Subject], None] | None = None, *, when: Callable[[Any], bool] = lambda _: True
+    ) -> Any:
+        """Adds a function as a check; its docstring's first line is the meaning.
+
+        Args:
+            when: which classes the check is for, of those that have the contract.
+        """
+
+        def add(test: Callable[[Subject], None]) -> Callable[[Subject], None]:
+            meaning = (inspect.getdoc(test) or "").partition("\n")[0]
+            self.found.append(Check(test.__name__, meaning, test, when))
+            return test
+
+        return add if test is None else add(test)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a check went; `message` says what is wrong, or why it was not made."""
+
+    check: Check
+    status: Literal["passed", "failed", "skipped"]
+    message: str = ""
+
+
+def checks_of(component: type[Component]) -> Sequence[Check]:
+    """The checks that a component is put to, those that all components share first."""
+    found: list[Check] = []
+    for contract, file in FILES.items():
+        if issubclass(component, contract):
+            checks: Checks = import_module(f"compat_spec.testing.kinds.{file}").check
+            found += [check for check in checks.found if check.applies(component)]
+    return found
+
+
+def run_checks(
+    component: type[Component],
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    skip: Mapping[str, str] | None = None,
+) -> Iterator[Outcome]:
+    """Put a component to all its checks, one after the other.
+
+    Args:
+        parameters: called as in a spec. Required ones that are missing are made up where that is possible.
+        skip: checks to leave out, by name, and why.
+    """
+    subject = Subject(component, parameters or {})
+    for check in checks_of(component):
+        if check.name in (skip or {}):
+            yield Outcome(check, "skipped", (skip or {})[check.name])
+            continue
+        try:
+            check.run(subject)
+        except ContractBroken as error:
+            yield Outcome(check, "failed", str(error))
+        except (CannotMakeUp, NotChecked) as error:
+            yield Outcome(check, "skipped", str(error))
+        else:
+            yield Outcome(check, "passed")
+
+
+def demand(holds: bool, message: str) -> None:
+    """Raise `ContractBroken` unless something holds."""
+    __tracebackhide__ = True
+    if not holds:
+        raise ContractBroken(message)

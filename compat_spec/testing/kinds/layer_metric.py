@@ -1,0 +1,7 @@
+"""Checks of layer_metric."""
+
+from __future__ import annotations
+
+from compat_spec.testing.checks import Checks
+
+check = Checks()

@@ -1,0 +1,5 @@
+"""The databases of the tests of results."""
+
+from tests.results.conftest import results
+
+__all__ = ["results"]
