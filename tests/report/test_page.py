@@ -117,7 +117,7 @@ def test_a_run_in_any_state_has_a_page(results: Results, status: str) -> None:
         writer.finish(status)  # type: ignore[arg-type]
     page = html_report(results)
     assert ("The run is not whole" in page) == (status != "finished")
-    assert "One seed: there is no interval over seeds" in page
+    assert "One seed. No interval: other seeds may differ by more." in page
 
 
 def test_a_run_that_only_failed_has_a_page(results: Results) -> None:

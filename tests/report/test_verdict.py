@@ -44,7 +44,7 @@ def test_differences_are_taken_seed_by_seed(results: Results) -> None:
     found = verdict(results, rows)
     assert "That is 1.000 [1.000,\u00a01.000] below the base." in found.sentences
     # 3 ± 4.30265 · 1 / √3
-    assert found.sentences[0] == "The merge average has the loss: 3.000 [0.516,\u00a05.484] nats per token."
+    assert found.sentences[0] == "The merge average has a loss of 3.000 [0.516,\u00a05.484] nats per token."
 
 
 @pytest.mark.parametrize(("distances", "told"), [((0.2, 0.21, 0.22), True), ((0.2, -0.3, 0.25), False)])
