@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 
 from compat_spec.report.data.gathered import gather
+from compat_spec.report.data.intervals import Interval
 from compat_spec.report.page.verdict import Verdict, verdicts
-from compat_spec.results import Results
+from compat_spec.report.wording import number
+from compat_spec.results import Results, ScoreRow
+from compat_spec.statistics import over_seeds_and_examples
 from tests.results.made_up import record, score
 
 
-def verdict(results: Results, scores: list, **more: object) -> Verdict:
+def verdict(results: Results, scores: list[ScoreRow], **more: Any) -> Verdict:
     record(results, scores, **more)
     return verdicts(gather(results))[0]
 
@@ -74,3 +79,44 @@ def test_a_task_without_merges_has_its_best_model(results: Results) -> None:
     found = verdict(results, [score("math", 1.0, task="math"), score("base", 2.0, task="math")])
     assert found.sentences == ("No merge was measured. Of 2 models, math has the lowest loss: 1.000 nats per token.",)
     assert not found.has_merges
+
+
+def test_numbers_per_example_make_intervals_over_both(results: Results) -> None:
+    """As `compat_spec.statistics` has them, of the values and of their differences in pairs."""
+    values = {"average": [[1.0, 2.0, 4.5], [1.5, 2.25, 4.0]], "base": [[2.0, 2.5, 6.0], [2.25, 3.5, 5.0]]}
+    weights = [1.0, 2.0, 5.0]
+    rows = [
+        score(
+            model,
+            float(np.average(own, weights=weights)),
+            seed=seed,
+            examples=[(place, value, weight) for place, (value, weight) in enumerate(zip(own, weights, strict=True))],
+        )
+        for model, of_model in values.items()
+        for seed, own in enumerate(of_model)
+    ]
+    found = verdict(results, rows)
+    (cell,) = found.lines[0].cells
+    expected = over_seeds_and_examples(values["average"], weights)
+    assert cell is not None
+    assert (cell.mean, cell.low, cell.high) == pytest.approx((expected.mean, expected.low, expected.high))
+    assert cell.over == found.over == "2 seeds and 3 examples"
+    difference = over_seeds_and_examples(np.array(values["base"]) - np.array(values["average"]), weights)
+    low, high = number(difference.low), number(difference.high)
+    assert f"That is {number(difference.mean)} [{low},\u00a0{high}] below the base." in found.sentences
+
+
+def test_one_seed_has_an_interval_over_its_examples(results: Results) -> None:
+    examples = [(place, float(place), 1.0) for place in range(40)]
+    found = verdict(results, [score("average", 19.5, examples=examples), score("blend", 25.0)])
+    assert found.over == "40 examples"
+    assert found.doubts[0].startswith("One seed. Intervals are over 40 examples, of these trained models only:")
+    assert found.lines[1].cells[0] == Interval(25.0, None, None, 1)
+
+
+def test_seeds_on_different_examples_are_compared_as_wholes(results: Results) -> None:
+    rows = [
+        score("average", 1.5 + seed, seed=seed, examples=[(seed, 1.0 + seed, 1.0), (7, 2.0 + seed, 1.0)])
+        for seed in (0, 1)
+    ]
+    assert verdict(results, rows).over == "2 seeds"
