@@ -9,18 +9,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from compat_spec.errors import CompatError
     from compat_spec.plan import Plan, make_plan
+    from compat_spec.report import charts, html_report
+    from compat_spec.report.compare import compare
     from compat_spec.results import Results, open_results
     from compat_spec.run import RunSummary, run_plan
-    from compat_spec.spec import Spec, load
+    from compat_spec.spec import Spec, SpecError, load
     from compat_spec.store import Store, open_store
 
 __all__ = [
+    "CompatError",
     "Plan",
     "Results",
     "RunSummary",
     "Spec",
+    "SpecError",
     "Store",
+    "charts",
+    "compare",
+    "html_report",
     "load",
     "make_plan",
     "open_results",
@@ -29,13 +37,18 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CompatError": "errors",
     "Plan": "plan",
     "make_plan": "plan",
+    "charts": "report",
+    "html_report": "report",
+    "compare": "report.compare",
     "Results": "results",
     "open_results": "results",
     "RunSummary": "run",
     "run_plan": "run",
     "Spec": "spec",
+    "SpecError": "spec",
     "load": "spec",
     "Store": "store",
     "open_store": "store",

@@ -37,6 +37,44 @@ if TYPE_CHECKING:
     from compat_spec.nn.evaluation import TokenScores
     from compat_spec.nn.network import Network, Tokenizer
 
+__all__ = [
+    "Comparison",
+    "Component",
+    "EndedStep",
+    "Evaluation",
+    "Example",
+    "ExampleScore",
+    "Executor",
+    "FeatureChoice",
+    "FitsModels",
+    "Job",
+    "JobReport",
+    "JobRunner",
+    "LayerMetric",
+    "LayerScores",
+    "Link",
+    "MeasuredScore",
+    "MeasuredSimilarity",
+    "Merge",
+    "MergeStudy",
+    "Metric",
+    "ModelMetric",
+    "ModelName",
+    "ModelSource",
+    "ModuleMerge",
+    "PairMetric",
+    "Score",
+    "Sink",
+    "StartedRun",
+    "Task",
+    "TaskName",
+    "TensorMerge",
+    "Trainer",
+    "TrainingSession",
+    "names_in",
+    "names_within",
+]
+
 
 class _Name(str):
     """A string field that names another declaration of the spec; the engine checks it and hands over the thing."""
@@ -255,6 +293,10 @@ class TensorMerge(Merge):
     elementwise: ClassVar[bool] = False
     """Whether an entry of the result depends on the same entry of each tensor only, and on what `survey` found. The
     engine then calls `combine` with pieces of flattened tensors, which takes less memory and time."""
+
+    idempotent: ClassVar[bool] = True
+    """Whether a tensor that is the same in all models, the base included, comes out as it is. The engine does not rely
+    on it; the conformance kit holds a merge to it. Say False for a method that changes even such a tensor."""
 
     surveys: ClassVar[bool] = False
     """Whether `survey` is to be asked for each tensor of each model."""
@@ -727,7 +769,7 @@ class EndedStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreRow:
+class MeasuredScore:
     """A number about a model or merge on a task, with the columns of the view `all_scores`."""
 
     merge: str
@@ -751,7 +793,7 @@ class ScoreRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SimilarityRow:
+class MeasuredSimilarity:
     """A number about a layer of model `a` and a layer of `b`, with the columns of the view `all_similarities`."""
 
     metric: str
@@ -800,10 +842,10 @@ class Sink(Component):
     def step(self, step: EndedStep) -> None:
         """A step of the plan ended."""
 
-    def scores(self, rows: Sequence[ScoreRow]) -> None:
+    def scores(self, rows: Sequence[MeasuredScore]) -> None:
         """All scores that a step found."""
 
-    def similarities(self, rows: Sequence[SimilarityRow]) -> None:
+    def similarities(self, rows: Sequence[MeasuredSimilarity]) -> None:
         """All similarities that a step found: the layers of two models."""
 
     @abstractmethod

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 import traceback
 
+__all__ = ["CompatError", "CompatWarning", "InterruptedRun", "UsageError", "WorkerLost", "portable"]
+
 
 class CompatError(Exception):
     """Something that the user can mend. The command line prints the message, without a traceback."""
@@ -28,6 +30,10 @@ class InterruptedRun(CompatError):  # noqa: N818
     """The run was told to stop, and everything done so far is safe."""
 
     exit_status = 130
+
+
+class CompatWarning(UserWarning):
+    """Something that may not be what the user means. The command line prints the message alone."""
 
 
 def portable(error: BaseException) -> BaseException:

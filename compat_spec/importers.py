@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from compat_spec.spec.nodes import Node
     from compat_spec.spec.problems import Problems
 
+__all__ = ["GROUP", "Imported", "Importer"]
+
 GROUP = "compat.importers"
 
 

@@ -1,22 +1,27 @@
-"""Finds components by name: stevedore namespaces -> classes. Loads only the plugin that is asked for."""
+"""Finds components by name: stevedore namespaces -> classes. Loads only the plugin that is asked for.
+
+A name may be qualified by its distribution, `compat-spec:linear`; `installed.py` says what a plain one means.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
-from importlib.metadata import Distribution, EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 from stevedore.named import NamedExtensionManager
 
+from compat_spec import installed
 from compat_spec.components import Component, Executor, Merge, Metric, ModelSource, Sink, Task, Trainer
 from compat_spec.errors import UsageError
+from compat_spec.installed import Registered
+
+__all__ = ["CONTRACTS", "Plugin", "PluginError", "component", "load", "names", "plugin", "plugins"]
 
 CONTRACTS: dict[str, type[Component]] = {
     contract.namespace: contract for contract in (ModelSource, Trainer, Task, Merge, Metric, Executor, Sink)
@@ -24,7 +29,7 @@ CONTRACTS: dict[str, type[Component]] = {
 
 
 class PluginError(UsageError):
-    """A plugin that is not installed, does not load, or is not what its namespace asks for."""
+    """A plugin that is not installed, does not load, is not what its namespace asks for, or may be one of several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +38,15 @@ class Plugin:
 
     namespace: str
     name: str
+    use: str
+    """The shortest name that means it here: `name`, or `distribution:name` where another has the plain one."""
     target: str
     distribution: str
     distribution_version: str
     component: type[Component] | None
     error: str | None
+    cause: BaseException | None = None
+    """What was raised when it was imported."""
 
     @property
     def summary(self) -> str:
@@ -47,34 +56,41 @@ class Plugin:
         return (inspect.getdoc(self.component) or "").partition("\n")[0]
 
 
-@cache
 def names(namespace: str) -> tuple[str, ...]:
-    """The names that are registered in a namespace, sorted; nothing is loaded."""
-    return tuple(sorted(_entry_points(namespace)))
+    """The names of a namespace, one for each plugin, the shortest that means it; nothing is loaded."""
+    return tuple(one.shortest for one in installed.registered(namespace))
+
+
+def has(namespace: str, name: str) -> bool:
+    """Whether a name, plain or qualified, stands for anything in a namespace."""
+    return bool(installed.candidates(namespace, name))
 
 
 def plugin(namespace: str, name: str) -> Plugin:
     """Load one plugin. A plugin that does not load comes back with its `error`.
 
     Raises:
-        PluginError: no plugin of that name is installed.
+        PluginError: no plugin of that name is installed, or several are and none of them is meant.
     """
-    if name not in names(namespace):
-        raise PluginError(_unknown(namespace, name))
-    return _load(namespace, name)
+    return _load(_meant(namespace, name))
 
 
 def plugins(namespace: str) -> Iterator[Plugin]:
-    """Every installed plugin of a namespace, broken ones included."""
-    for name in names(namespace):
-        yield plugin(namespace, name)
+    """Every installed plugin of a namespace, broken ones and those whose name another has included."""
+    for one in installed.registered(namespace):
+        yield _load(one)
+
+
+def candidates(namespace: str, name: str) -> Sequence[Plugin]:
+    """All plugins that a name may mean, the one that it does mean first."""
+    return [_load(one) for one in installed.candidates(namespace, name)]
 
 
 def component(namespace: str, name: str) -> type[Component]:
     """The class of a component.
 
     Raises:
-        PluginError: it is not installed or does not load; the message has the reason.
+        PluginError: it is not installed, does not load, or the name means none of several; the message has the reason.
     """
     found = plugin(namespace, name)
     if found.component is None:
@@ -88,95 +104,107 @@ def load(group: str, name: str) -> Any:
     Raises:
         PluginError: it is not installed or does not load; the message has the reason.
     """
-    if name not in names(group):
-        raise PluginError(_unknown(group, name))
-    found, error = _imported(group, name)
+    one = _meant(group, name)
+    found, error = _imported(one.entry_point)
     if error is not None:
-        raise PluginError(f"the plugin {_entry_point(group, name).value!r} does not load: {error}")
+        raise PluginError(f"the plugin {one.entry_point.value!r} does not load: {_words(error)}")
     return found
+
+
+def canonical(namespace: str, name: str) -> str:
+    """What a component is called in fingerprints, artifacts and results, however a spec spells it.
+
+    `linear` for those that ship with compat and `distribution:name` for all others: the same whatever else is
+    installed.
+
+    Raises:
+        PluginError: as `plugin`.
+    """
+    return _meant(namespace, name).canonical
+
+
+def clash(namespace: str, name: str) -> str | None:
+    """What to say of a plain name that several distributions have; None when there is no doubt about it."""
+    return installed.clash(namespace, name)
 
 
 @cache
 def source_identity(namespace: str, name: str) -> str:
     """What stands for a component's code in fingerprints.
 
-    Its version; and for code under development (an editable install) the checksum of its module's source, so that
-    an edit takes effect without a new version number.
+    Its canonical name, so that no two distributions' components are taken for each other; its version; and for code
+    under development (an editable install) the checksum of its module's source, so that an edit takes effect without a
+    new version number.
     """
     cls = component(namespace, name)
-    entry_point = _entry_point(namespace, name)
-    identity = f"{name}:{cls.version}"
-    if entry_point.dist is not None and _is_editable(entry_point.dist):
+    one = _meant(namespace, name)
+    identity = f"{one.canonical}:{cls.version}"
+    if one.entry_point.dist is not None and installed.is_editable(one.entry_point.dist):
         source = Path(inspect.getfile(cls)).read_bytes()
         identity += f":{hashlib.sha256(source).hexdigest()[:16]}"
     return identity
 
 
+def forget() -> None:
+    """Look again at what is installed, for a process in which that has changed."""
+    for cached in (installed.registered, installed.is_editable, source_identity, _load):
+        cached.cache_clear()
+
+
+def _meant(namespace: str, name: str) -> Registered:
+    found = installed.meaning(namespace, name)
+    if found is None:
+        raise PluginError(installed.clash(namespace, name) or installed.unknown(namespace, name))
+    return found
+
+
 @cache
-def _load(namespace: str, name: str) -> Plugin:
-    entry_point = _entry_point(namespace, name)
-    cls, error = _imported(namespace, name)
-    contract = CONTRACTS[namespace]
+def _load(one: Registered) -> Plugin:
+    cls, cause = _imported(one.entry_point)
+    error = _words(cause) if cause is not None else None
+    contract = CONTRACTS[one.namespace]
     if error is None and not (isinstance(cls, type) and issubclass(cls, contract)):
-        cls, error = None, f"{entry_point.value} is not a {contract.__module__}.{contract.__name__}"
-    dist = entry_point.dist
+        cls, error = None, f"{one.entry_point.value} is not a {contract.__module__}.{contract.__name__}"
+    dist = one.entry_point.dist
     return Plugin(
-        namespace=namespace,
-        name=name,
-        target=entry_point.value,
-        distribution=dist.name if dist else "unknown",
+        namespace=one.namespace,
+        name=one.name,
+        use=one.shortest,
+        target=one.entry_point.value,
+        distribution=one.distribution,
         distribution_version=dist.version if dist else "unknown",
         component=cls,
         error=error,
+        cause=cause,
     )
 
 
 class _Manager(NamedExtensionManager[Any]):
-    """stevedore's, of entry points that are read afresh: its cache on disk misses what was installed a minute ago."""
+    """stevedore's, of one entry point that was read afresh: its cache on disk misses what was installed a minute ago,
+    and it knows no two distributions with one name."""
 
-    def list_entry_points(self) -> list[EntryPoint]:
-        return list(_entry_points(self.namespace).values())
-
-
-def _imported(namespace: str, name: str) -> tuple[Any, str | None]:
-    """What an entry point names, or what went wrong when it was imported."""
-    errors: list[BaseException] = []
-    try:
-        manager = _Manager(
-            namespace,
-            names=[name],
+    def __init__(self, entry_point: EntryPoint, errors: list[BaseException]) -> None:
+        self._entry_point = entry_point
+        super().__init__(
+            entry_point.group,
+            names=[entry_point.name],
             on_load_failure_callback=lambda _, __, error: errors.append(error),
             on_missing_entrypoints_callback=None,
         )
+
+    def list_entry_points(self) -> list[EntryPoint]:
+        return [self._entry_point]
+
+
+def _imported(entry_point: EntryPoint) -> tuple[Any, BaseException | None]:
+    """What an entry point names, or what was raised when it was imported."""
+    errors: list[BaseException] = []
+    try:
+        manager = _Manager(entry_point, errors)
     except (AssertionError, SystemExit) as error:  # which stevedore lets through
         errors.append(error)
-    if errors:
-        return None, f"{type(errors[0]).__name__}: {errors[0]}"
-    return manager[name].plugin, None
+    return (None, errors[0]) if errors else (manager[entry_point.name].plugin, None)
 
 
-@cache
-def _entry_points(namespace: str) -> dict[str, EntryPoint]:
-    """By name; where several distributions have a name, the first on the path has it, as with modules."""
-    found: dict[str, EntryPoint] = {}
-    for entry_point in entry_points(group=namespace):
-        found.setdefault(entry_point.name, entry_point)
-    return found
-
-
-def _entry_point(namespace: str, name: str) -> EntryPoint:
-    return _entry_points(namespace)[name]
-
-
-@cache
-def _is_editable(distribution: Distribution) -> bool:
-    text = distribution.read_text("direct_url.json")
-    return bool(text and json.loads(text).get("dir_info", {}).get("editable"))
-
-
-def _unknown(namespace: str, name: str) -> str:
-    known = names(namespace)
-    kind = namespace.removeprefix("compat.").removesuffix("s")
-    close = get_close_matches(name, known, n=1)
-    advice = f"did you mean {close[0]!r}?" if close else f"installed: {', '.join(known) or 'none'}"
-    return f"no {kind} plugin {name!r}; {advice}"
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,13 +29,25 @@ class Site:
         (metadata / "entry_points.txt").write_text(entry_points, "utf-8")
         return metadata
 
+    def install_project(self, project: Path) -> None:
+        """A project whose modules lie beside its pyproject.toml, as `pip install` would leave it."""
+        declared = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))["project"]
+        entry_points = "".join(
+            f"[{group}]\n" + "".join(f"{name} = {target}\n" for name, target in names.items())
+            for group, names in declared["entry-points"].items()
+        )
+        self.install(declared["name"], entry_points)
+        for module in project.glob("*.py"):
+            if module.parent != self.folder:
+                shutil.copy(module, self.folder)
+
     def compat(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        return self._run(COMPAT, *arguments)
+        return self.run(COMPAT, *arguments)
 
     def python(self, code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        return self._run(sys.executable, "-c", code, *arguments)
+        return self.run(sys.executable, "-c", code, *arguments)
 
-    def _run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
         environment = {
             **os.environ,
             "PYTHONPATH": str(self.folder),

@@ -8,13 +8,13 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 
 from compat_spec.nn.network import save_network
 from tests.builders import tiny_network
+from tests.installed import Site
 from tests.run.experiments import COMPAT
 
 ROOT = Path(__file__).parents[1]
@@ -69,17 +69,8 @@ def test_its_plugin_works_once_it_is_installed(folder: Path, tmp_path: Path) -> 
     (code,) = [block for block in blocks("python") if block.startswith("# strongest.py")]
     (project,) = blocks("toml")
     (tmp_path / "strongest.py").write_text(code, "utf-8")
-    # what pip install leaves behind: the module on the path, and the metadata of the distribution
-    declared = tomllib.loads(project)["project"]
-    metadata = tmp_path / "compat_strongest-0.1.0.dist-info"
-    metadata.mkdir()
-    facts = f"Metadata-Version: 2.1\nName: {declared['name']}\nVersion: {declared['version']}\n"
-    (metadata / "METADATA").write_text(facts, "utf-8")
-    points = "".join(
-        f"[{group}]\n" + "".join(f"{name} = {target}\n" for name, target in names.items())
-        for group, names in declared["entry-points"].items()
-    )
-    (metadata / "entry_points.txt").write_text(points, "utf-8")
+    (tmp_path / "pyproject.toml").write_text(project, "utf-8")
+    Site(tmp_path).install_project(tmp_path)
 
     shown = run(folder, COMPAT, "plugins", "show", "strongest", path=tmp_path)
     assert shown.returncode == 0

@@ -183,7 +183,7 @@ def test_a_merge_of_a_third_party_runs(installed: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     shown = run(COMPAT, "show", "last", path=installed, cwd=tmp_path)
     assert "compat-mixed 1.5" in shown.stdout
-    assert "good of one, two" in shown.stdout
+    assert "compat-mixed:good of one, two" in shown.stdout
 
 
 # ------------------------------------------------------------------------------------------------------- quick commands

@@ -177,19 +177,19 @@ def identity(site: Site) -> str:
 
 def test_installed_code_is_known_by_its_version(site: Site) -> None:
     site.install("their-merge", THEIRS, their_merge=GOOD)
-    assert identity(site) == "first:1"
+    assert identity(site) == "their-merge:first:1"
     module = site.folder / "their_merge.py"
     module.write_text(GOOD.replace("tensors[0]", "tensors[-1]"), "utf-8")
-    assert identity(site) == "first:1", "who changes what it computes gives it another version"
+    assert identity(site) == "their-merge:first:1", "who changes what it computes gives it another version"
     module.write_text(GOOD.replace("    strength", '    version = "2"\n    strength'), "utf-8")
-    assert identity(site) == "first:2"
+    assert identity(site) == "their-merge:first:2"
 
 
 def test_code_under_development_is_known_by_its_source(site: Site) -> None:
     metadata = site.install("their-merge", THEIRS, their_merge=GOOD)
     (metadata / "direct_url.json").write_text(json.dumps({"url": "file:///x", "dir_info": {"editable": True}}), "utf-8")
     before = identity(site)
-    assert before.startswith("first:1:")
+    assert before.startswith("their-merge:first:1:")
     (site.folder / "their_merge.py").write_text(GOOD.replace("tensors[0]", "tensors[-1]"), "utf-8")
-    assert identity(site).startswith("first:1:")
+    assert identity(site).startswith("their-merge:first:1:")
     assert identity(site) != before

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+from typing import Any
 
 import typer
 
@@ -11,6 +13,7 @@ from compat_spec.cli import (
     cache,
     compare,
     explain,
+    export,
     help,
     importing,
     init,
@@ -23,11 +26,13 @@ from compat_spec.cli import (
     run,
     runs,
     schema,
+    send,
+    serve,
     show,
     validate,
     version,
 )
-from compat_spec.errors import CompatError, InterruptedRun
+from compat_spec.errors import CompatError, CompatWarning, InterruptedRun
 
 EPILOG = "Start with: compat run specs/quickstart.yaml"
 
@@ -48,10 +53,13 @@ app.command()(merge.merge)
 app.command()(explain.explain)
 app.command()(query.query)
 app.command()(compare.compare)
+app.command()(export.export)
 app.command()(runs.runs)
 app.command()(show.show)
 app.command()(report.report)
 app.command()(plot.plot)
+app.command()(serve.serve)
+app.command()(send.send)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(cache.app, name="cache")
 app.command()(schema.schema)
@@ -65,6 +73,7 @@ def main() -> None:
     # Threads of torch that wait for each other spin by default. When something else wants a core, too, that made a
     # training 15 to 25 times slower; waiting asleep costs a tenth on an idle machine. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    warnings.formatwarning = _plainly
     try:
         app()
     except CompatError as error:
@@ -76,3 +85,11 @@ def main() -> None:
     except BrokenPipeError:  # `compat query … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+_as_python_does = warnings.formatwarning
+
+
+def _plainly(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
+    """A warning of ours as its message alone."""
+    return f"{message}\n" if issubclass(category, CompatWarning) else _as_python_does(message, category, *where, **more)

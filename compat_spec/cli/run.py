@@ -12,6 +12,7 @@ from rich.console import Console
 from compat_spec.cli import completion
 from compat_spec.cli.executors import make_executor
 from compat_spec.cli.options import DEFAULT_RESULTS, DEFAULT_STORE, Overrides, ResultsUrl, SpecPath, StoreFolder
+from compat_spec.cli.sinks import SinkTexts, make_sinks
 from compat_spec.cli.terminal import display
 from compat_spec.cli.words import counted, time_in_words
 
@@ -58,6 +59,7 @@ def run(
         float,
         typer.Option(min=0, metavar="SECONDS", help="How often a training is saved, to go on after a crash."),
     ] = 60.0,
+    sink: SinkTexts = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Run an experiment: compute every step that the store does not have yet, and write the results.
@@ -69,6 +71,7 @@ def run(
     from compat_spec.spec import load
 
     loaded = load(spec, set_ or ())
+    sinks = make_sinks(sink or ())
 
     # only now the imports that take seconds: a mistake in a spec shows at once
     from compat_spec.plan import make_plan
@@ -95,6 +98,7 @@ def run(
             listener=listener,
             checkpoint_every=checkpoint_every,
             command=shlex.join(["compat", *map(without_password, sys.argv[1:])]),
+            sinks=sinks,
         )
     errors = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
     for failure in summary.failed:

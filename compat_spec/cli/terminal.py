@@ -78,6 +78,8 @@ class LiveDisplay:
                 self._console.print(f"failed: {step.label}: {error}", style="red", markup=False, highlight=False)
             case events.Waiting(step):
                 self._console.print(f"waiting for another run: {step.label}", style="dim", markup=False)
+            case events.Notice(text):
+                self._console.print(text, style="yellow", markup=False, highlight=False)
             case events.Stopping():
                 self._console.print(STOPPING, style="yellow", markup=False)
 
@@ -137,6 +139,8 @@ class PlainDisplay:
                 self._line(f"{self._count()} failed: {step.label}: {error}")
             case events.Waiting(step):
                 self._line(f"waiting for another run: {step.label}")
+            case events.Notice(text):
+                self._line(text)
             case events.Stopping():
                 self._line(STOPPING)
 

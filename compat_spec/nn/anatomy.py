@@ -20,6 +20,8 @@ from torch.utils.hooks import RemovableHandle
 
 from compat_spec.errors import CompatError
 
+__all__ = ["GROUP", "Anatomy", "Layout", "MlpForm", "UnknownArchitecture", "anatomy_of", "frozen_copy"]
+
 GROUP = "compat.anatomies"
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+__all__ = ["mean", "weighted_average", "weighted_sum"]
+
 
 def mean(tensors: Sequence[Tensor]) -> Tensor:
     """The mean of tensors of one shape; of equal tensors exactly that tensor."""

@@ -13,6 +13,8 @@ from torch import Tensor
 from compat_spec.errors import CompatError
 from compat_spec.nn.data import EncodedSplit
 
+__all__ = ["IGNORED", "Batches", "derived_seed"]
+
 IGNORED = -100
 """Stands for a target that the loss does not count; the `ignore_index` of `torch.nn.functional.cross_entropy`."""
 

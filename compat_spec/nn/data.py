@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from compat_spec.components import Example
     from compat_spec.nn.network import Tokenizer
 
+__all__ = ["EncodedSplit", "encode"]
+
 
 @dataclass(frozen=True)
 class EncodedSplit:

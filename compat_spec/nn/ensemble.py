@@ -15,6 +15,8 @@ from compat_spec.errors import CompatError
 from compat_spec.nn.anatomy import frozen_copy
 from compat_spec.nn.network import Network, check_same_vocabulary
 
+__all__ = ["Ensemble"]
+
 
 class Ensemble(nn.Module):
     """The weighted average of what networks predict: of their probabilities, or of their logits.

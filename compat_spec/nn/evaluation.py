@@ -14,6 +14,8 @@ from compat_spec.nn.data import EncodedSplit
 from compat_spec.nn.network import Network
 from compat_spec.nn.windows import Window, context_length, places_of, read_in_batches, scored_windows
 
+__all__ = ["TokenScores", "inference", "token_scores"]
+
 # float32 logits that are scored at once; more would only take memory
 _LOGITS_AT_ONCE = 2**22
 

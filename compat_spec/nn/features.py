@@ -14,6 +14,8 @@ from compat_spec.nn.network import Network
 from compat_spec.nn.rows import Part, RowKind, Rows, draw_rows
 from compat_spec.nn.windows import Window, context_length, places_of, read_in_batches
 
+__all__ = ["feature_batches", "features"]
+
 _BATCH_TOKENS = 4096
 
 Progress = Callable[[int, int], None]

@@ -13,6 +13,8 @@ from transformers import PreTrainedModel
 from compat_spec.nn.evaluation import inference
 from compat_spec.nn.network import Network
 
+__all__ = ["greedy_answers"]
+
 _TOKENS_AT_ONCE = 4096
 _CACHE_ARGUMENTS = {"attention_mask", "position_ids", "past_key_values", "use_cache", "logits_to_keep"}
 

@@ -25,6 +25,8 @@ from compat_spec.nn.tied import with_names_of
 if TYPE_CHECKING:
     from compat_spec.components import TensorMerge
 
+__all__ = ["merge_tensor"]
+
 
 ROOM = 1 << 25
 """So many entries of the result may be under way at once, unless a single tensor has more."""

@@ -24,6 +24,8 @@ from compat_spec.errors import CompatError
 from compat_spec.nn.anatomy import Anatomy, anatomy_of
 from compat_spec.nn.opening import open_model, quiet_transformers
 
+__all__ = ["Network", "Tokenizer", "check_same_vocabulary", "load_network", "load_tokenizer", "save_network", "seeded"]
+
 Tokenizer: TypeAlias = PreTrainedTokenizerBase
 
 _GENERAL_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")

@@ -12,6 +12,8 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = ["Gradient", "OnePerModel", "PerModel", "PerTensor", "TensorPlace"]
+
 T = TypeVar("T")
 
 OTHERS = "*"

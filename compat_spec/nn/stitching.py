@@ -28,6 +28,8 @@ from compat_spec.nn.optimizers import Schedule
 from compat_spec.nn.stitched import StitchedPair
 from compat_spec.nn.windows import Window, context_length, places_of, read_in_batches, scored_windows
 
+__all__ = ["StitchingLosses", "StitchingRecipe", "stitching_losses"]
+
 Progress = Callable[[int, int, str], None]
 
 # entries of maps that are trained together: with their gradients and Adam's moments 2 GiB

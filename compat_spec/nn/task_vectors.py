@@ -9,6 +9,8 @@ from torch import Tensor
 
 from compat_spec.nn.pieces import pieces
 
+__all__ = ["ElectedSum", "WeightedSum", "task_vector"]
+
 
 def task_vector(tensor: Tensor, base: Tensor) -> Tensor:
     """`tensor - base`, a new tensor; zero where both are the same infinity, as masks hold.

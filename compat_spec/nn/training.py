@@ -27,6 +27,8 @@ from compat_spec.nn.windows import context_length
 if TYPE_CHECKING:
     from compat_spec.components import TrainingSession
 
+__all__ = ["Recipe", "select_parameters", "train"]
+
 LOSS_POINTS = 50
 """How many points of the loss curve are recorded, at most."""
 

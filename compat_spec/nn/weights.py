@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from compat_spec.nn.adapters import Adapted
     from compat_spec.nn.checkpoint import Checkpoint
 
+__all__ = ["Weights"]
+
 
 @dataclass(frozen=True, slots=True)
 class Weights:

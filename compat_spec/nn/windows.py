@@ -14,6 +14,16 @@ from compat_spec.errors import CompatError
 from compat_spec.nn.data import EncodedSplit
 from compat_spec.nn.network import Network
 
+__all__ = [
+    "Window",
+    "context_length",
+    "evaluation_windows",
+    "places_of",
+    "read_in_batches",
+    "scored_windows",
+    "spread_windows",
+]
+
 LONGEST_CONTEXT = 1024
 """How much a network reads at once when nobody says otherwise, however much it could."""
 

@@ -5,6 +5,7 @@ from compat_spec.results.errors import QueryError, ResultsError
 from compat_spec.results.history import SeedMean
 from compat_spec.results.passwords import without_password
 from compat_spec.results.rows import (
+    FinalStatus,
     FoundScore,
     ModelRow,
     Run,
@@ -18,6 +19,7 @@ from compat_spec.results.rows import (
 from compat_spec.results.writer import RunWriter
 
 __all__ = [
+    "FinalStatus",
     "FoundScore",
     "ModelRow",
     "QueryError",

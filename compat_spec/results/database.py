@@ -11,13 +11,24 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
-from compat_spec.results import history, postgresql, schema, sqlite
+from compat_spec.results import history, numbers, postgresql, schema, sqlite
 from compat_spec.results.errors import ResultsError
 from compat_spec.results.failures import explained
 from compat_spec.results.history import SeedMean
 from compat_spec.results.passwords import without_password
 from compat_spec.results.query import Answer, answer
-from compat_spec.results.rows import FoundScore, ModelRow, Run, RunInfo, StepRow, Table, TaskRow
+from compat_spec.results.relations import Relation, relations
+from compat_spec.results.rows import (
+    FoundScore,
+    ModelRow,
+    Run,
+    RunInfo,
+    ScoreRow,
+    SimilarityRow,
+    StepRow,
+    Table,
+    TaskRow,
+)
 from compat_spec.results.writer import RunWriter
 
 
@@ -111,12 +122,22 @@ class Results:
         with self._connection() as connection:
             return history.steps(connection, run_id)
 
+    def score_rows(self, run_id: str) -> list[ScoreRow]:
+        """The scores of a run as they were recorded, without their examples; NaN where there was no number."""
+        with self._connection() as connection:
+            return numbers.scores(connection, run_id)
+
+    def similarity_rows(self, run_id: str) -> list[SimilarityRow]:
+        """The similarities of a run as they were recorded; NaN where there was no number."""
+        with self._connection() as connection:
+            return numbers.similarities(connection, run_id)
+
     def seed_means(self, run_id: str) -> list[SeedMean]:
         """What each seed of a run gave, for each quantity at each point of the sweeps."""
         with self._connection() as connection:
             return history.seed_means(connection, run_id)
 
-    def scores(self, run_id: str, model: str) -> list[FoundScore]:
+    def scores_of(self, run_id: str, model: str) -> list[FoundScore]:
         """The numbers about a whole model or merge of a run, at all points of its sweeps and all seeds."""
         with self._connection() as connection:
             return history.scores(connection, run_id, model)
@@ -125,10 +146,15 @@ class Results:
         """Of which examples scores are the mean: the place in the split, value and weight of each.
 
         Args:
-            keys: of scores, as `scores` gives them. Those without examples are left out of the answer.
+            keys: of scores, as `scores_of` gives them. Those without examples are left out of the answer.
         """
         with self._connection() as connection:
             return history.examples(connection, keys)
+
+    def relations(self, run_id: str | None = None, *, tables: bool = False) -> list[Relation]:
+        """The views, and tables if asked for, as queries with the types of their columns, for one run or all."""
+        with self._connection() as connection:
+            return relations(connection, run_id, tables=tables)
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:

@@ -23,6 +23,11 @@ SELECT DISTINCT p.key, jsonb_typeof(p.value), p.value::text ~ '^-?[0-9]{1,18}$'
 FROM (SELECT parameters FROM scores UNION SELECT parameters FROM similarities) s, jsonb_each(s.parameters) p
 """
 
+SQLITE_KINDS = """
+SELECT DISTINCT p.key, typeof(p.value)
+FROM (SELECT parameters FROM scores UNION SELECT parameters FROM similarities) s, json_each(s.parameters) p
+"""
+
 COLUMNS = """
 SELECT attname, format_type(atttypid, NULL) FROM pg_attribute
 WHERE attrelid = to_regclass('all_scores') AND attnum > 0 AND NOT attisdropped
@@ -57,6 +62,15 @@ def existing(connection: Connection, columns: Mapping[str, str]) -> dict[str, st
     for name, kind, whole in connection.execution_options(no_parameters=True).exec_driver_sql(KINDS):
         if name in types and kind != "null":
             types[name] = wider(_type_of_json(kind, whole), types[name])
+    return types
+
+
+def of_values(connection: Connection, parameters: Iterable[str]) -> dict[str, str]:
+    """The narrowest types that hold all values that these parameters have in a database of SQLite."""
+    types = dict.fromkeys(parameters, WHOLE)
+    for name, kind in connection.exec_driver_sql(SQLITE_KINDS):
+        if name in types and kind != "null":
+            types[name] = wider({"integer": WHOLE, "real": NUMBER}.get(kind, TEXT), types[name])
     return types
 
 

@@ -38,7 +38,7 @@ def writing_engine(path: Path) -> Engine:
 
 def reading_engine(path: Path) -> Engine:
     """An engine that cannot write."""
-    return create_engine("sqlite://", creator=lambda: _connect_to_read(path), poolclass=NullPool)
+    return create_engine("sqlite://", creator=lambda: connect_to_read(path), poolclass=NullPool)
 
 
 def use_wal(engine: Engine) -> None:
@@ -97,7 +97,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return connection
 
 
-def _connect_to_read(path: Path) -> sqlite3.Connection:
+def connect_to_read(path: Path) -> sqlite3.Connection:
     """A connection that refuses to write.
 
     In WAL mode SQLite puts two more files beside the database while it is open, and only a connection that might write

@@ -20,16 +20,27 @@ QUANTITIES = ("loss", "accuracy", "answers", "perplexity")
 """What has a view of its own, and columns in `leaderboard`."""
 
 # fmt: off
-FIXED_COLUMNS = frozenset((
-    "a", "accuracy", "accuracy_se", "answers", "answers_se", "b", "best_loss", "block", "critical_step",
-    "example", "experiment", "expert", "fingerprint", "last_loss", "last_step", "layer_a", "layer_b", "loss", "loss_se",
-    "measure", "merge", "metric", "n", "other_block", "perplexity", "perplexity_se", "quantity", "rank", "regression",
-    "role", "run", "run_id", "se", "seed", "seeds", "split", "status", "step", "step_a", "step_b", "task",
-    "token_class", "value", "weight",
-))
+COLUMN_TYPES = {
+    **dict.fromkeys((
+        "block", "critical_step", "example", "expert", "last_step", "layer_a", "layer_b", "n", "other_block", "rank",
+        "run_id", "seed", "seeds", "step", "step_a", "step_b",
+    ), parameter_types.WHOLE),
+    **dict.fromkeys((
+        "accuracy", "accuracy_se", "answers", "answers_se", "best_loss", "last_loss", "loss", "loss_se", "perplexity",
+        "perplexity_se", "regression", "se", "value", "weight",
+    ), parameter_types.NUMBER),
+    **dict.fromkeys((
+        "a", "b", "experiment", "fingerprint", "measure", "merge", "metric", "quantity", "role", "run", "split",
+        "status", "task", "token_class",
+    ), parameter_types.TEXT),
+}
+"""The columns of views besides those of swept parameters, and what they hold."""
 # fmt: on
 
+FIXED_COLUMNS = frozenset(COLUMN_TYPES)
+
 CURRENT = "s.run_id IN (SELECT run_id FROM latest_runs)"
+"""Which rows most views show."""
 
 LATEST_RUNS = """
 SELECT experiment, coalesce(
@@ -150,12 +161,17 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS 'SELECT round(value::numeric, dig
 """
 
 
-def definitions(parameters: Iterable[str], types: Mapping[str, str] | None) -> dict[str, str]:
+def definitions(
+    parameters: Iterable[str], types: Mapping[str, str] | None, only_run: int | None = None
+) -> dict[str, str]:
     """The SELECT of each view, in an order in which they can be made, when `parameters` are swept.
 
     Args:
         types: the type of each parameter's column in PostgreSQL; None for SQLite.
+        only_run: a run that all of them are to show alone, instead of the newest of each experiment, or of all.
     """
+    current = CURRENT if only_run is None else f"s.run_id = {only_run}"
+    every_run = "" if only_run is None else f"WHERE {current}"
     numbers = SQLITE_NUMBERS if types is None else POSTGRESQL_NUMBERS
     columns = "".join(
         f"{_value_of(name, types)} AS {_quoted(column)}, " for name, column in parameter_columns(parameters).items()
@@ -167,33 +183,33 @@ def definitions(parameters: Iterable[str], types: Mapping[str, str] | None) -> d
         "parameters": columns,
     }
     plain = {"status": "", "fingerprint": "", "steps": "", "parameters": columns}
-    scores = SCORES.format(what="", **plain) + f"WHERE {CURRENT}"
+    scores = SCORES.format(what="", **plain) + f"WHERE {current}"
     of_blocks = "s.quantity, s.block, s.other_block, s.expert, s.token_class, "
-    routed = SCORES.format(what=of_blocks, **plain) + f"WHERE {CURRENT} AND s.block IS NOT NULL"
+    routed = SCORES.format(what=of_blocks, **plain) + f"WHERE {current} AND s.block IS NOT NULL"
     pivots = ", ".join(
         f"max(CASE WHEN quantity = '{quantity}' THEN {inner} END) AS {outer}"
         for quantity in QUANTITIES
         for inner, outer in (("mean", quantity), ("se", f"{quantity}_se"))
     )
     return {
-        "latest_runs": LATEST_RUNS,
-        "all_scores": SCORES.format(what=of_blocks, **every),
-        "all_similarities": SIMILARITIES.format(what="s.quantity, ", **every),
+        "latest_runs": LATEST_RUNS if only_run is None else f"SELECT experiment, run_id FROM runs s {every_run}",
+        "all_scores": SCORES.format(what=of_blocks, **every) + every_run,
+        "all_similarities": SIMILARITIES.format(what="s.quantity, ", **every) + every_run,
         **{quantity: f"{scores} AND s.quantity = '{quantity}' AND s.block IS NULL" for quantity in QUANTITIES},
         "examples": EXAMPLES.format(parameters=columns, **(SQLITE_EXAMPLE if types is None else POSTGRESQL_EXAMPLE))
-        + f"WHERE {CURRENT}",
-        "similarity": SIMILARITIES.format(what="s.quantity, ", **plain) + f"WHERE {CURRENT}",
-        "cka": SIMILARITIES.format(what="", **plain) + f"WHERE {CURRENT} AND s.quantity = 'cka'",
+        + f"WHERE {current}",
+        "similarity": SIMILARITIES.format(what="s.quantity, ", **plain) + f"WHERE {current}",
+        "cka": SIMILARITIES.format(what="", **plain) + f"WHERE {current} AND s.quantity = 'cka'",
         "routing": routed,
         "leaderboard": LEADERBOARD.format(
-            current=CURRENT,
+            current=current,
             quantities=", ".join(f"'{quantity}'" for quantity in QUANTITIES),
             pivots=pivots,
             parameters=columns,
             columns=", ".join(f"s.{quantity}, s.{quantity}_se" for quantity in QUANTITIES),
             **numbers,
         ),
-        "critical_steps": CRITICAL_STEPS.format(current=CURRENT, **numbers),
+        "critical_steps": CRITICAL_STEPS.format(current=current, **numbers),
     }
 
 

@@ -65,11 +65,18 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """What the user should know, and what changes nothing: that a sink is left out, or where to look at what it has."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stopping:
     """The run was told to stop, and ends where nothing is lost."""
 
 
 Event: TypeAlias = (
-    RunStarted | StepStarted | StepProgress | StepFinished | StepFailed | StepRetried | Waiting | Stopping
+    RunStarted | StepStarted | StepProgress | StepFinished | StepFailed | StepRetried | Waiting | Notice | Stopping
 )
 Listener: TypeAlias = Callable[[Event], None]

@@ -8,23 +8,26 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event as Flag
 
-from compat_spec.components import Executor
+from compat_spec.components import Executor, Sink
 from compat_spec.errors import InterruptedRun
 from compat_spec.plan import Plan, Step
 from compat_spec.plan.gathering import gathered
 from compat_spec.plan.needed import needed_steps
-from compat_spec.results import ModelRow, Results, ResultsError, RunInfo, RunWriter, TaskRow
+from compat_spec.results import FinalStatus, ModelRow, Results, ResultsError, RunInfo, RunWriter, TaskRow
 from compat_spec.run.devices import names_of, resolve_devices
-from compat_spec.run.events import Event, Listener, RunStarted, StepProgress, Stopping
+from compat_spec.run.events import Event, Listener, Notice, RunStarted, StepProgress, Stopping
 from compat_spec.run.provenance import commit_of, versions
 from compat_spec.run.recording import Recorder
 from compat_spec.run.runner import StepRunner
 from compat_spec.run.scheduler import Outcome, Scheduler
 from compat_spec.run.signals import stop_signal
+from compat_spec.run.sinks import Sinks, check_all
+from compat_spec.run.telling import beginning
 from compat_spec.store import CorruptArtifactError, Store
 
 
@@ -76,6 +79,7 @@ def run_plan(
     listener: Listener | None = None,
     checkpoint_every: float = 60.0,
     command: str = "",
+    sinks: Sequence[Sink] = (),
 ) -> RunSummary:
     """Compute what the store lacks, and record every step and number of the plan as one run.
 
@@ -88,15 +92,18 @@ def run_plan(
         listener: is told what goes on, in the thread of the caller.
         checkpoint_every: seconds between the checkpoints of a training.
         command: what the user typed, for the results.
+        sinks: what else gets what is recorded, as it is recorded. One that fails is left out, and the listener told.
 
     Raises:
         UsageError: the device is not there.
-        CompatError: the store or the results cannot be written. What is done stays done.
+        CompatError: the store or the results cannot be written. What is done stays done. Or a sink cannot take a run:
+            then nothing is done.
         KeyboardInterrupt: Ctrl-C came a second time. Nothing waits for the steps that were running.
     """
+    check_all(sinks)
     events: SimpleQueue[Event] = SimpleQueue()
     with store.in_use(plan.steps), stop_signal(told=lambda: events.put(Stopping())) as stop:
-        running = _Run(plan, store, executor, devices, listener or _nobody, events, stop)
+        running = _Run(plan, store, executor, devices, listener or _nobody, events, stop, sinks)
         with _recorded(results, _info(plan, running.devices, executor, command), running) as writer:
             running.go(writer, checkpoint_every, retries)
     return running.summary(writer.id)
@@ -114,6 +121,7 @@ class _Run:
         listener: Listener,
         events: SimpleQueue[Event],
         stop: Flag,
+        sinks: Sequence[Sink],
     ) -> None:
         self.plan, self.store, self.executor = plan, store, executor
         self.listener, self.events, self.stop = listener, events, stop
@@ -127,6 +135,7 @@ class _Run:
         checked = resolve_devices(devices) if self.needed or devices != "auto" else []
         self.devices = checked if self.needed else []
         self.ended: list[Outcome] = []
+        self.sinks = Sinks(sinks, lambda text: events.put(Notice(text)))
 
     def _set_broken_aside(self) -> None:
         """Of what is found, check what no step will: manifests, and the small files that are read as rows."""
@@ -143,7 +152,7 @@ class _Run:
         self.listener(RunStarted(total, len(self.found), names_of(self.devices), work))
         for fingerprint in self.found:
             self.store.touch(fingerprint)
-        recorder = Recorder(self.plan, self.store, writer)
+        recorder = Recorder(self.plan, self.store, writer, self.sinks)
         recorder.found(self.found)
         if not self.needed:
             return
@@ -172,6 +181,14 @@ class _Run:
             retries=retries,
         )
         scheduler.run(self.needed)
+
+    def begin_sinks(self, run_id: str, info: RunInfo) -> None:
+        roles = {model.name: model.role for model in info.models}
+        tasks = [task.name for task in info.tasks]
+        self.sinks.tell([beginning(run_id, info, roles, tasks, datetime.now(UTC))])
+
+    def end_sinks(self, status: FinalStatus, error: str | None = None) -> None:
+        self.sinks.end(status, error, self.stop.is_set, self._pass_on)
 
     def _pass_on(self) -> None:
         """Tell the user what steps and signals have told since the last time."""
@@ -212,6 +229,7 @@ class _Link:
 def _recorded(results: Results, info: RunInfo, running: _Run) -> Iterator[RunWriter]:
     """The writer of the run's rows; at the end, how it ended is written, too."""
     writer = results.start_run(info)
+    running.begin_sinks(writer.id, info)
     try:
         yield writer
     except BaseException as error:
@@ -220,9 +238,13 @@ def _recorded(results: Results, info: RunInfo, running: _Run) -> Iterator[RunWri
                 writer.finish("failed", str(error))
             else:
                 writer.finish("interrupted")
+        if isinstance(error, Exception):
+            running.end_sinks("failed", str(error))
         raise
     summary = running.summary(writer.id)
-    writer.finish("interrupted" if summary.left else "failed" if summary.failed else "finished")
+    status: FinalStatus = "interrupted" if summary.left else "failed" if summary.failed else "finished"
+    writer.finish(status)
+    running.end_sinks(status)
 
 
 def _info(plan: Plan, devices: Sequence[str], executor: Executor, command: str) -> RunInfo:

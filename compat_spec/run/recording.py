@@ -11,6 +11,8 @@ from compat_spec.results import RunWriter, ScoreRow, SimilarityRow, StepRow
 from compat_spec.results.rows import StepStatus
 from compat_spec.run.measured import read_scores, read_similarity
 from compat_spec.run.scheduler import Outcome
+from compat_spec.run.sinks import Sinks
+from compat_spec.run.telling import findings
 from compat_spec.store import Store
 
 AT_ONCE = 200
@@ -18,15 +20,17 @@ AT_ONCE = 200
 
 
 class Recorder:
-    """Writes how the steps of a plan ended, with their numbers read from the store.
+    """Writes how the steps of a plan ended, with their numbers read from the store, and then tells the sinks.
 
     A step that was computed in an earlier run is recorded like any other: the rows of a run are always complete.
     """
 
-    def __init__(self, plan: Plan, store: Store, writer: RunWriter) -> None:
+    def __init__(self, plan: Plan, store: Store, writer: RunWriter, sinks: Sinks) -> None:
         self._plan = plan
         self._store = store
         self._writer = writer
+        self._sinks = sinks
+        self._roles = {model.name: model.role for model in plan.models}
         self._tasks: dict[str, list[str]] = {}
         for task in plan.tasks:
             self._tasks.setdefault(task.fingerprint, []).append(task.name)
@@ -34,18 +38,23 @@ class Recorder:
     def found(self, fingerprints: Iterable[str]) -> None:
         """Record steps that the store had when the run started."""
         steps = [self._plan.steps[fingerprint] for fingerprint in fingerprints]
-        self._writer.steps([self._reused(step) for step in steps])
+        rows = [self._reused(step) for step in steps]
+        self._writer.steps(rows)
         for start in range(0, len(steps), AT_ONCE):
-            self._results_of(steps[start : start + AT_ONCE])
+            some = slice(start, start + AT_ONCE)
+            self._sinks.tell(findings(self._roles, rows[some], *self._results_of(steps[some])))
 
     def ended(self, outcome: Outcome) -> None:
         """Record a step that the run was to do. One that was interrupted is left to the next run."""
         if outcome.status == "interrupted":
             return
+        row = self._reused(outcome.step) if outcome.status == "reused" else _row(outcome)
+        scores, similarities = list[ScoreRow](), list[SimilarityRow]()
         with self._writer.together():
-            self._writer.step(self._reused(outcome.step) if outcome.status == "reused" else _row(outcome))
+            self._writer.step(row)
             if outcome.status in ("computed", "reused"):
-                self._results_of([outcome.step])
+                scores, similarities = self._results_of([outcome.step])
+        self._sinks.tell(findings(self._roles, [row], scores, similarities))
 
     def _reused(self, step: Step) -> StepRow:
         manifest = self._store.manifest(step.fingerprint)
@@ -61,7 +70,8 @@ class Recorder:
             facts=facts | spent,
         )
 
-    def _results_of(self, steps: list[Step]) -> None:
+    def _results_of(self, steps: list[Step]) -> tuple[list[ScoreRow], list[SimilarityRow]]:
+        """Write the numbers of these steps; they are returned, too."""
         for step in steps:
             for task in self._tasks.get(step.fingerprint, ()):
                 self._writer.examples(task, self._store.manifest(step.fingerprint).facts["examples"])
@@ -71,6 +81,7 @@ class Recorder:
             self._writer.scores(scores)
         if similarities:
             self._writer.similarities(similarities)
+        return scores, similarities
 
     def _scores(self, step: Step) -> Iterator[ScoreRow]:
         split, scores = read_scores(self._store.path(step.fingerprint))

@@ -19,6 +19,7 @@ class Part:
 
     node: Node
     use: str | None = None
+    """The plugin's canonical name, however the spec spells it."""
     cls: type[Component] | None = None
     component: Component | None = None
     """None also for a model that descends `from:` another."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from compat_spec import registry
 from compat_spec.components import (
     Component,
     LayerMetric,
@@ -85,6 +86,11 @@ class PartReader:
             return None
         return find_class(namespace, use.value, use.place, f"{where}.use", self._problems)
 
+    def _warn_of_clash(self, cls: type[Component], use: Node, where: str) -> None:
+        doubt = registry.clash(cls.namespace, str(use.value))
+        if doubt:
+            self._problems.warn(use.place, f"{where}.use", doubt)
+
     def _with_component(self, part: Part, use: Node) -> Part:
         draft = self._draft
         cls = self._class(use, CONTRACTS[draft.section].namespace, draft.where)
@@ -95,8 +101,10 @@ class PartReader:
             keys.remove("of" if issubclass(cls, LayerMetric) else "between")
         setting = Setting(draft.where, draft.place, keys)
         name = str(use.value)
+        self._warn_of_clash(cls, use, draft.where)
         component, fields = make(cls, name, part.node.without(*keys), setting, self._folder, self._problems)
-        return replace(part, use=name, cls=cls, component=component, fields=fields)
+        canonical = registry.canonical(cls.namespace, name)
+        return replace(part, use=canonical, cls=cls, component=component, fields=fields)
 
     # ------------------------------------------------------------------------------------------------- its training
 
@@ -132,9 +140,11 @@ class PartReader:
         if cls is None:
             return part
         name = str(use.value)
+        if "use" in train.mapping:
+            self._warn_of_clash(cls, use, where)
         setting = Setting(where, place, ("use",))
         trainer, fields = make(cls, name, train.without("use"), setting, self._folder, self._problems)
-        part = replace(part, trainer_use=name, trainer_fields=fields)
+        part = replace(part, trainer_use=registry.canonical(Trainer.namespace, name), trainer_fields=fields)
         if not isinstance(trainer, Trainer):
             return part
         with self._problems.of_plugin(name, place, where):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from compat_spec.errors import CompatError, UsageError
+from compat_spec.errors import CompatError, CompatWarning, UsageError
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -68,10 +69,15 @@ class Problems:
     def __init__(self) -> None:
         self._found: dict[Problem, None] = {}
         self._muted: set[Place] = set()
+        self._warnings: dict[Problem, None] = {}
 
     def add(self, place: Place, where: str, what: str, advice: str = "") -> None:
         if place not in self._muted:
             self._found[Problem(place, where, what, advice)] = None
+
+    def warn(self, place: Place, where: str, what: str) -> None:
+        """Of something that is no mistake, and may not be what is meant."""
+        self._warnings[Problem(place, where, f"warning: {what}")] = None
 
     def mute(self, places: Iterable[Place]) -> None:
         """From now on say nothing of these places: what is wrong there is known, and the rest would follow from it."""
@@ -102,6 +108,10 @@ class Problems:
     def raise_if_any(self) -> None:
         if self._found:
             raise SpecError(self._found)
+
+    def give_warnings(self) -> None:
+        for warning in sorted(self._warnings):
+            warnings.warn(str(warning), CompatWarning, stacklevel=3)
 
 
 def nearest(name: str, known: Collection[str], otherwise: str) -> str:

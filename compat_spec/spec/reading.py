@@ -28,6 +28,9 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Spec:
 
     Raises:
         SpecError: the spec has mistakes; all of them are in its `problems`.
+
+    Warns:
+        CompatWarning: a plain name is taken for what ships with compat, and another distribution has it, too.
     """
     path = Path(path)
     problems = Problems()
@@ -41,6 +44,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Spec:
     seeds = _seeds(document, problems)
     variants = Variants(read_declarations(document, path.absolute().parent, problems), problems)
     problems.raise_if_any()
+    problems.give_warnings()
     return Spec(
         name=name,
         description=description,

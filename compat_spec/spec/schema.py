@@ -135,13 +135,15 @@ def _section(section: str, declaration: Schema) -> Schema:
 def _declaration(namespace: str, definitions: dict[str, Schema]) -> tuple[Schema, Schema]:
     """What a declaration of a namespace may hold, and what it must hold when it is complete."""
     uses, parameters, required = list[Schema](), list[Schema](), list[Schema]()
-    for name, cls in _components(namespace):
-        uses.append({"const": name, "description": _first_line(cls)})
-        chosen = {"properties": {"use": {"const": name}}, "required": ["use"]}
-        reference, needed = _define(namespace, name, cls, definitions)
+    for plugin, cls in _components(namespace):
+        uses.append({"const": plugin.use, "description": _first_line(cls)})
+        qualified = f"{plugin.distribution}:{plugin.name}"
+        chosen = {"properties": {"use": {"enum": list(dict.fromkeys([plugin.use, qualified]))}}, "required": ["use"]}
+        reference, needed = _define(namespace, plugin.use, cls, definitions)
         parameters.append({"if": chosen, "then": reference})
         required.append({"if": chosen, "then": {"required": needed}})
-    use: Schema = {"description": "The plugin.", "anyOf": uses} if uses else {"type": "string"}
+    uses.append({"type": "string", "pattern": "^[A-Za-z0-9._-]+:.", "description": "distribution:name"})
+    use: Schema = {"description": "The plugin.", "anyOf": uses}
     partial: Schema = {"type": ["object", "null"], "properties": {"use": use}, "allOf": parameters}
     complete: Schema = {"type": "object", "required": ["use"], "allOf": required}
     return _without_empty(partial), _without_empty(complete)
@@ -164,7 +166,7 @@ def _training(definitions: dict[str, Schema]) -> tuple[Schema, Schema]:
     """A `train:` block, in part and complete. Without `use` it is the default trainer's."""
     partial, complete = _declaration(Trainer.namespace, definitions)
     for branch in partial.get("allOf", ()):  # the conditions are those of `complete` too
-        if branch["if"]["properties"]["use"]["const"] == DEFAULT_TRAINER:
+        if DEFAULT_TRAINER in branch["if"]["properties"]["use"]["enum"]:
             del branch["if"]["required"]
     partial["properties"]["use"]["default"] = DEFAULT_TRAINER
     del complete["required"]
@@ -195,10 +197,10 @@ def _needed_keys(cls: type[Component]) -> list[str]:
 # ---------------------------------------------------------------------------------------------- plugins' parameters
 
 
-def _components(namespace: str) -> Iterator[tuple[str, type[Component]]]:
+def _components(namespace: str) -> Iterator[tuple[registry.Plugin, type[Component]]]:
     for plugin in registry.plugins(namespace):
         if plugin.component is not None:
-            yield plugin.name, plugin.component
+            yield plugin, plugin.component
 
 
 def parameters_schema(cls: type[Component], ref_template: str = "#/$defs/{model}") -> Schema:

@@ -19,9 +19,9 @@ NUMBERS = (int, float, int | None, float | None)
 
 
 def find_class(namespace: str, use: str, place: Place, where: str, problems: Problems) -> type[Component] | None:
-    """The class that `use:` names."""
+    """The class that `use:` names, which may be `distribution:name`."""
     for other in registry.CONTRACTS:
-        if use in registry.names(other) and use not in registry.names(namespace):
+        if registry.has(other, use) and not registry.has(namespace, use):
             kind, wanted = (space.removeprefix("compat.") for space in (other, namespace))
             known = ", ".join(registry.names(namespace)) or "none"
             problems.add(place, where, f"{use!r} is for {kind}, not for {wanted}", f"installed: {known}")

@@ -10,12 +10,18 @@ from compat_spec.spec.scalars import CoreResolver
 
 
 class _Dumper(yaml.SafeDumper):
-    """Puts text that looks like a number or `true` under the core schema in quotes, and no other text."""
+    """Puts text that looks like a number or `true` under the core schema in quotes, and text of several lines."""
 
     yaml_implicit_resolvers = CoreResolver.yaml_implicit_resolvers
 
     def ignore_aliases(self, data: object) -> bool:
         return True
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style='"' if "\n" in data else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 class _OneLineDumper(_Dumper):

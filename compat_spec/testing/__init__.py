@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from compat_spec.testing.checks import Check, ContractBroken, Outcome, Subject, checks_of, run_checks
+    from compat_spec.testing.checks import Check, ContractBroken, Outcome, checks_of, run_checks
     from compat_spec.testing.in_memory import (
         InMemoryComparison,
         InMemoryEvaluation,
@@ -26,7 +26,15 @@ if TYPE_CHECKING:
         InMemoryTask,
     )
     from compat_spec.testing.parametrised import contract
-    from compat_spec.testing.tiny import byte_tokenizer, tiny_config, tiny_network, tiny_split
+    from compat_spec.testing.subject import Subject
+    from compat_spec.testing.tiny import (
+        byte_tokenizer,
+        tiny_config,
+        tiny_examples,
+        tiny_experts,
+        tiny_network,
+        tiny_split,
+    )
 
 __all__ = [
     "Check",
@@ -43,6 +51,8 @@ __all__ = [
     "contract",
     "run_checks",
     "tiny_config",
+    "tiny_examples",
+    "tiny_experts",
     "tiny_network",
     "tiny_split",
 ]
@@ -51,7 +61,7 @@ _HOMES = {
     "Check": "checks",
     "ContractBroken": "checks",
     "Outcome": "checks",
-    "Subject": "checks",
+    "Subject": "subject",
     "checks_of": "checks",
     "run_checks": "checks",
     "contract": "parametrised",
@@ -62,6 +72,8 @@ _HOMES = {
     "InMemoryTask": "in_memory",
     "byte_tokenizer": "tiny",
     "tiny_config": "tiny",
+    "tiny_examples": "tiny",
+    "tiny_experts": "tiny",
     "tiny_network": "tiny",
     "tiny_split": "tiny",
 }

@@ -5,13 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from compat_spec.components import Component
 from compat_spec.testing.kinds import FILES
-from compat_spec.testing.parameters import CannotMakeUp, example_parameters
+from compat_spec.testing.parameters import CannotMakeUp
+from compat_spec.testing.subject import Subject
+
+Test: TypeAlias = Callable[[Subject], None]
+"""Puts a component to a check; raises `ContractBroken` where it fails."""
 
 
 class ContractBroken(AssertionError):  # noqa: N818
@@ -23,43 +26,19 @@ class NotChecked(Exception):  # noqa: N818
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A component that is checked, with parameters to check it with.
-
-    Args:
-        component: the class.
-        given: parameters, called as in a spec. Required ones that are missing are made up where that is possible.
-    """
-
-    component: type[Component]
-    given: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        return self.component.__name__
-
-    @cached_property
-    def parameters(self) -> Mapping[str, Any]:
-        """Parameters that it should take. Raises `CannotMakeUp`."""
-        return example_parameters(self.component, self.given)
-
-    def make(self, **changed: Any) -> Any:
-        """The component with these parameters, some of them changed."""
-        return self.component.model_validate({**self.parameters, **changed})
-
-
-@dataclass(frozen=True)
 class Check:
     """One thing that a contract asks for.
 
     Attributes:
+        of: the contract that asks for it.
         name: a word for `-k` and `skip`, such as `leaves_inputs_unchanged`.
         meaning: a sentence that says what has to hold.
     """
 
+    of: type[Component]
     name: str
     meaning: str
-    test: Callable[[Subject], None] = field(repr=False)
+    test: Test = field(repr=False)
     applies: Callable[[Any], bool] = field(repr=False)
 
     def run(self, subject: Subject) -> None:
@@ -80,26 +59,25 @@ class Check:
 
 
 class Checks:
-    """The checks of a contract, in order."""
+    """The checks of a contract, in order: a decorator of the functions that make them."""
 
-    def __init__(self) -> None:
+    def __init__(self, of: type[Component]) -> None:
+        self.of = of
         self.found: list[Check] = []
 
-    def __call__(
-        self, test: Callable[[Subject], None] | None = None, *, when: Callable[[Any], bool] = lambda _: True
-    ) -> Any:
-        """Adds a function as a check; its docstring's first line is the meaning.
+    def __call__(self, test: Test) -> Test:
+        """Adds a function as a check; its docstring's first line is the meaning."""
+        return self.where(lambda _: True)(test)
 
-        Args:
-            when: which classes the check is for, of those that have the contract.
-        """
+    def where(self, applies: Callable[[Any], bool]) -> Callable[[Test], Test]:
+        """The same, for some of the classes that have the contract."""
 
-        def add(test: Callable[[Subject], None]) -> Callable[[Subject], None]:
+        def add(test: Test) -> Test:
             meaning = (inspect.getdoc(test) or "").partition("\n")[0]
-            self.found.append(Check(test.__name__, meaning, test, when))
+            self.found.append(Check(self.of, test.__name__, meaning, test, applies))
             return test
 
-        return add if test is None else add(test)
+        return add
 
 
 @dataclass(frozen=True)
@@ -138,14 +116,18 @@ def run_checks(
         if check.name in (skip or {}):
             yield Outcome(check, "skipped", (skip or {})[check.name])
             continue
-        try:
-            check.run(subject)
-        except ContractBroken as error:
-            yield Outcome(check, "failed", str(error))
-        except (CannotMakeUp, NotChecked) as error:
-            yield Outcome(check, "skipped", str(error))
-        else:
-            yield Outcome(check, "passed")
+        yield outcome_of(check, subject)
+
+
+def outcome_of(check: Check, subject: Subject) -> Outcome:
+    """Put a component to one check."""
+    try:
+        check.run(subject)
+    except ContractBroken as error:
+        return Outcome(check, "failed", str(error))
+    except (CannotMakeUp, NotChecked) as error:
+        return Outcome(check, "skipped", str(error))
+    return Outcome(check, "passed")
 
 
 def demand(holds: bool, message: str) -> None:

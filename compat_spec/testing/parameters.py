@@ -1,18 +1,23 @@
-"""Parameters to check a component with: the required ones, made up from what its fields say."""
+"""Parameters to check a component with: the required ones, made up from what its fields and its docstring say."""
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Mapping
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
 from typing import Any, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+import yaml
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from compat_spec.components import Component, ModelName, TaskName
+from compat_spec.errors import CompatError
 
-MODELS = ("first", "second")
+MODELS = ("first", "second", "third")
 """What the models are called that a component is checked with."""
 
 BASE = "base"
@@ -20,75 +25,134 @@ TASK = "task"
 
 
 class CannotMakeUp(Exception):  # noqa: N818
-    """A required parameter of which nothing says what a value would be."""
+    """There are no parameters to check a component with; the message says how to give some."""
 
 
 def example_parameters(component: type[Component], given: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters that the component should take: those that are given, and the required ones.
 
-    A field's `examples` come first; then the names of models and tasks; then its type and bounds.
+    A field's `examples` come first; then the names of models and tasks; then its type and bounds. Where these do not
+    do, the example of the docstring has the last word.
 
     Raises:
-        CannotMakeUp: a required parameter is of another type, and has no example.
+        CannotMakeUp: nothing says what a required parameter would be, or that several have to be given together.
     """
-    found = dict(given)
-    for name, field in component.parameters().items():
-        if name not in given and field.is_required():
-            found[name] = _example(component, name, field)
-    return found
+    missing = {
+        name: _candidates(component, name, field)
+        for name, field in component.parameters().items()
+        if name not in given and field.is_required()
+    }
+    tried = []
+    if all(missing.values()):
+        tried = [{name: values[0] for name, values in missing.items()}]
+        # some merges are of two models, and some of one
+        tried += [{**tried[0], "models": count} for count in missing.get("models", ())[1:]]
+    tried += list(_docstring_examples(component))
+    for more in tried:
+        parameters = {**more, **given}
+        if _objection(component, parameters) is None:
+            return parameters
+    if tried and _is_broken(component, {**tried[0], **given}):
+        return {**tried[0], **given}
+    raise CannotMakeUp(_how_to_give(component, given, [name for name, values in missing.items() if not values]))
 
 
-def _example(component: type[Component], name: str, field: FieldInfo) -> Any:
-    if field.examples:
-        return field.examples[0]
-    bounds = {type(mark): mark for mark in field.metadata}
-    for value in _candidates(field.annotation, bounds):
-        if _fits(component, name, value):
-            return value
-    raise CannotMakeUp(
-        f"nothing says what a value of the required parameter {name!r} would be: give one, as in "
-        f"contract({component.__name__}, {{{name!r}: …}}) or `compat plugins check NAME --with {name}=…`, or write "
-        "`examples=[…]` into its Field"
+def _objection(component: type[Component], parameters: Mapping[str, Any]) -> Exception | None:
+    if getattr(component, "__abstractmethods__", None):
+        return None  # it cannot be made of anything
+    try:
+        component.model_validate(parameters)
+    except Exception as error:
+        return error
+    return None
+
+
+def _is_broken(component: type[Component], parameters: Mapping[str, Any]) -> bool:
+    """Whether a component refuses parameters for a reason that no other parameters would mend: a bad default."""
+    error = _objection(component, parameters)
+    if isinstance(error, ValidationError):
+        return any(one["loc"] and one["loc"][0] not in parameters for one in error.errors(include_url=False))
+    return not isinstance(error, CompatError)
+
+
+def _how_to_give(component: type[Component], given: Mapping[str, Any], unknown: list[str]) -> str:
+    if unknown:
+        names = " and ".join(map(repr, unknown))
+        what = f"nothing says what {names} of {component.__name__} may be"
+    else:
+        error = _objection(component, given)
+        reason = error.errors(include_url=False)[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        what = f"{component.__name__} takes none of the parameters that can be made up ({reason})"
+    name = unknown[0] if unknown else "name"
+    return (
+        f"{what}: give parameters, contract({component.__name__}, {{'{name}': …}}) or `compat plugins check … --with "
+        f"{name}=…`; or write `examples=[…]` into the Field"
     )
 
 
-def _candidates(annotation: Any, bounds: Mapping[type, Any]) -> list[Any]:
-    """Values that a type may take, the likeliest first."""
+# ---------------------------------------------------------------------------------------------------- single values
+
+
+def _candidates(component: type[Component], name: str, field: FieldInfo) -> list[Any]:
+    """Values that a required field takes, the likeliest first."""
+    if field.examples:
+        return list(field.examples)
+    return [value for value in _of_type(field.annotation, field.metadata) if _fits(component, name, value)]
+
+
+def _of_type(annotation: Any, marks: list[Any] | None = None) -> Iterator[Any]:
     if annotation is TaskName:
-        return [TASK]
-    if annotation is ModelName:
-        return [BASE]
-    if get_origin(annotation) in (tuple, list) and ModelName in get_args(annotation):
-        least = bounds[MinLen].min_length if MinLen in bounds else 1
-        return [[*MODELS, *(f"model_{i}" for i in range(2, least))], [MODELS[0]]]
-    values = [value for option in get_args(annotation) for value in _candidates(option, {})]
-    low = _bound(bounds, (Ge, "ge"), (Gt, "gt"), -math.inf)
-    high = _bound(bounds, (Le, "le"), (Lt, "lt"), math.inf)
-    numbers = [0.5, 1, 0.25, 2, 1e-3, 10]
-    numbers += [bound for bound in (low, high, (low + high) / 2) if math.isfinite(bound)]
-    numbers = [number for number in numbers if low <= number <= high]
-    if annotation is float:
-        return [float(number) for number in numbers]
-    if annotation is int:
-        return [int(number) for number in numbers if number == int(number)]
-    if annotation is bool:
-        return [True]
-    return [*values, *([option for option in get_args(annotation) if isinstance(option, str | int | float)])]
+        yield TASK
+    elif annotation is ModelName:
+        yield BASE
+    elif get_origin(annotation) in (tuple, list) and ModelName in get_args(annotation):
+        yield from ([*MODELS[:count]] for count in (2, 3, 1))
+    elif annotation in (float, int):
+        yield from (annotation(number) for number in _numbers(marks or []) if number == annotation(number))
+    elif annotation is bool:
+        yield True
+    elif hasattr(annotation, "__metadata__"):
+        inner, *others = get_args(annotation)
+        metadata = [more for mark in others for more in getattr(mark, "metadata", [mark])]
+        yield from _of_type(inner, [*(marks or []), *metadata])
+    else:  # the options of a union, of Literal
+        for option in get_args(annotation):
+            if isinstance(option, str | int | float):
+                yield option
+            else:
+                yield from _of_type(option, marks)
 
 
-def _bound(bounds: Mapping[type, Any], closed: tuple[type, str], opened: tuple[type, str], otherwise: float) -> float:
-    for kind, attribute in (closed, opened):
-        if kind in bounds:
-            return float(getattr(bounds[kind], attribute))
-    return otherwise
+def _numbers(marks: list[Any]) -> list[float]:
+    low = max((float(getattr(mark, "ge", getattr(mark, "gt", 0))) for mark in marks if isinstance(mark, Ge | Gt)),
+              default=-math.inf)  # fmt: skip
+    high = min((float(getattr(mark, "le", getattr(mark, "lt", 0))) for mark in marks if isinstance(mark, Le | Lt)),
+               default=math.inf)  # fmt: skip
+    numbers = [0.5, 1, 0.25, 2, 1e-3, 10, low, high, (low + high) / 2]
+    return [number for number in numbers if math.isfinite(number) and low <= number <= high]
 
 
 def _fits(component: type[Component], name: str, value: Any) -> bool:
     """Whether the component has nothing to say against a value of this one field."""
-    try:
-        component.model_validate({name: value})
-    except ValidationError as error:
+    error = _objection(component, {name: value})
+    if isinstance(error, ValidationError):
         return not any(one["loc"] and one["loc"][0] == name for one in error.errors(include_url=False))
-    except Exception:
-        return False
-    return True
+    return error is None
+
+
+# -------------------------------------------------------------------------------------------------------- docstrings
+
+
+def _docstring_examples(component: type[Component]) -> Iterator[dict[str, Any]]:
+    """The parameters of the YAML after `Example:` in a docstring."""
+    text = inspect.getdoc(component) or ""
+    for example in re.findall(r"^Examples?:[ \n](.*)", text, re.DOTALL | re.MULTILINE):
+        try:
+            found = yaml.safe_load(re.sub(r"\bon:", '"on":', textwrap.dedent(example)))
+        except yaml.YAMLError:
+            continue
+        if not isinstance(found, dict):
+            continue
+        inner = found.get("train") if set(found) == {"train"} else found
+        if isinstance(inner, dict):
+            yield {key: value for key, value in inner.items() if key in component.parameters()}

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from compat_spec.components import Component
-from compat_spec.testing.checks import Check, ContractBroken, NotChecked, Subject, checks_of
+from compat_spec.testing.checks import Check, ContractBroken, NotChecked, checks_of
 from compat_spec.testing.parameters import CannotMakeUp
+from compat_spec.testing.subject import Subject
 
 
 def contract(
@@ -38,16 +39,19 @@ def contract(
         __tracebackhide__ = True
         if check.name in reasons:
             pytest.skip(reasons[check.name])
+        message = ""
         try:
             check.run(subject)
         except NotChecked as reason:
             pytest.skip(str(reason))
         except CannotMakeUp as error:
-            pytest.fail(str(error), pytrace=False)
+            message = str(error)
         except ContractBroken as error:
             if error.__cause__ is not None:  # the component's own traceback tells more
                 raise
-            pytest.fail(str(error), pytrace=False)
+            message = str(error)
+        if message:
+            pytest.fail(message, pytrace=False)
 
     test.__doc__ = f"{component.__name__} keeps its contract."
     return test

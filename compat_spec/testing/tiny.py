@@ -60,6 +60,19 @@ def tiny_network(
     return Network(module.to(dtype).eval(), byte_tokenizer())
 
 
+def tiny_experts(count: int = 2, **sizes: Any) -> list[Network]:
+    """Networks that are one base but for their MLPs, as if each had been fine-tuned with `update: mlp`; frozen."""
+    experts = [tiny_network(seed=0, **sizes) for _ in range(count)]
+    for seed, expert in enumerate(experts):
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for block in range(len(expert.anatomy.blocks)):
+                for parameter in expert.anatomy.mlp(block).parameters():
+                    parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+        expert.module.requires_grad_(False)
+    return experts
+
+
 def tiny_examples(count: int = 12) -> list[Example]:
     """Sums with their answers, each another one."""
     sums = ((number, 3 * number % 7) for number in range(count))

@@ -154,8 +154,7 @@ def odd_plugins(odd_distribution: Path) -> Iterator[None]:
 
 def _forget_plugins() -> None:
     importlib.invalidate_caches()
-    for cached in (registry.names, registry.source_identity, registry._load, registry._entry_points):
-        cached.cache_clear()
+    registry.forget()
 
 
 @pytest.fixture

@@ -499,8 +499,8 @@ def test_whatever_a_source_or_trainer_raises_is_a_mistake_of_the_spec(problems_o
     assert problems_of(
         "models:\n  a: {use: odd_source, crash: true}\n  b: {use: odd_source, train: {use: odd_trainer, wrong: true}}\n"
     ) == [
-        "spec.yaml:2:12: models.a: the plugin 'odd_source' failed: OSError: no config.json",
-        "spec.yaml:3:24: models.b.train: the plugin 'odd_trainer' failed: ZeroDivisionError: "
+        "spec.yaml:2:12: models.a: the plugin 'odd-plugins:odd_source' failed: OSError: no config.json",
+        "spec.yaml:3:24: models.b.train: the plugin 'odd-plugins:odd_trainer' failed: ZeroDivisionError: "
         "integer division or modulo by zero",
     ]
 
@@ -527,7 +527,7 @@ merges:
 """
     load(write(spec))
     assert problems_of(spec.replace("zip: w}}\n  b", "zip: v}}\n  b")) == [
-        "spec.yaml:5:31: merges.m.models: odd_merge cannot combine a and b: hidden_size is 8 and 16; "
+        "spec.yaml:5:31: merges.m.models: odd-plugins:odd_merge cannot combine a and b: hidden_size is 8 and 16; "
         "the models must have the same shapes"
     ]
 

@@ -106,12 +106,12 @@ def _measured_merges(results: Results, run: Run, metric: str, besides: str) -> l
     return [
         name
         for name in merges
-        if any(metric in (score.metric, score.quantity) for score in results.scores(run.id, name))
+        if any(metric in (score.metric, score.quantity) for score in results.scores_of(run.id, name))
     ]
 
 
 def _scores(results: Results, run: Run, name: Wanted) -> list[FoundScore]:
-    found = results.scores(run.id, name.model)
+    found = results.scores_of(run.id, name.model)
     if found:
         return found
     known = [model.name for model in results.models(run.id)]

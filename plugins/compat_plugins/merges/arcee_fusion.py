@@ -47,7 +47,7 @@ def _importance(tensor: Tensor, base: Tensor) -> Tensor:
     from compat_spec.nn.pieces import pieces
 
     width = base.shape[-1] if base.dim() else 1
-    found = (tensor - base).abs_()
+    found = (tensor - base).abs_().contiguous()  # to be changed in place, row by row
     by_row, rows, base_rows = (one.reshape(-1, width) for one in (found, tensor, base))
     for piece in pieces(base, width):
         of_tensor = rows[piece].double().softmax(-1).add_(_LEAST)

@@ -42,7 +42,7 @@ class ModelStock(TensorMerge):
             shares = _shares(row_inner_products(tensors, base))
         else:
             shares = _shares(inner_products(tensors, base)[None])
-        total = task_vector(tensors[0], base)
+        total = task_vector(tensors[0], base).contiguous()
         for tensor in tensors[1:]:
             total += task_vector(tensor, base)
         total.view(len(shares), -1).mul_((shares / len(tensors)).to(total)[:, None])

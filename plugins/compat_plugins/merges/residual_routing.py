@@ -33,6 +33,7 @@ class ResidualRouting(ModuleMerge):
     rank: int = Field(
         ge=1,
         description="The rank of each difference, at most the models' width; that of a narrower layer is its width.",
+        examples=[16],
     )
     router: Literal["per_block", "shared", "previous"] = Field(
         default="per_block",

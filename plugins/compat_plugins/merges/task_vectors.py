@@ -83,7 +83,7 @@ class SparseTaskVectorMerge(TaskVectorMerge):
         density, weight = (at.values(setting, len(self.models))[model] for setting in (self.density, self.weight))
         if density == 1 or weight == 0 or base.numel() == 0:
             return {}
-        delta = task_vector(tensor, base)
+        delta = task_vector(tensor, base).contiguous()
         size = size_of(delta) if self.rescale else 0.0
         self.keep(delta, density, model, at)
         found = {"kept": delta != 0}

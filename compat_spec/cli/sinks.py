@@ -1,0 +1,47 @@
+"""`--sink`: a name, or the notation that a spec has for a component with parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+if TYPE_CHECKING:
+    from compat_spec.components import Sink
+
+SinkTexts: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sink",
+        metavar="NAME|{use: NAME, …}",
+        help="What else gets the numbers, see compat plugins list sinks: --sink wandb, or with parameters "
+        "--sink '{use: mlflow, experiment: merging}'. May be repeated.",
+    ),
+]
+
+
+def make_sinks(texts: Sequence[str]) -> list[Sink]:
+    """The sinks of the options `--sink`, checked to be usable.
+
+    Raises:
+        SpecError: no sink of that name is installed, or a parameter does not fit.
+        CompatError: one cannot be used: a library is missing.
+    """
+    if not texts:
+        return []
+    from compat_spec.components import Sink
+    from compat_spec.run.sinks import check_all
+    from compat_spec.spec.problems import Place, Problems
+    from compat_spec.spec.single import read_component
+
+    problems = Problems()
+    read = [
+        read_component(Sink, text, Place(rank, 0, 0, f"--sink {text}"), Path.cwd(), problems)
+        for rank, text in enumerate(texts)
+    ]
+    problems.raise_if_any()
+    sinks = [sink for sink in read if sink is not None]
+    check_all(sinks)
+    return sinks
