@@ -24,7 +24,7 @@ def sureness(results: Results, run_id: str, means: Sequence[SeedMean]) -> Surene
     wanted = _best_points(means)
     scores: dict[PointKey, list[FoundScore]] = {}
     for model in dict.fromkeys(key[3] for key in wanted):
-        for score in results.scores(run_id, model):
+        for score in results.scores_of(run_id, model):
             key = key_of((score.task, score.split), score.quantity, model, score)
             if key in wanted:
                 scores.setdefault(key, []).append(score)
