@@ -10,6 +10,11 @@
   let choice = "auto";
   let printing = false;
 
+  const coloured = () => { // paper is light
+    const wanted = printing ? "light" : choice;
+    if (wanted === "auto") document.documentElement.removeAttribute("data-theme");
+    else document.documentElement.dataset.theme = wanted;
+  };
   const isDark = () => !printing && (choice === "dark" || (choice === "auto" && dark.matches));
 
   // Vega-Lite fits single views into a container; panels and stacks of views are fitted here.
@@ -76,6 +81,16 @@
   }, { rootMargin: "600px" });
   elements.forEach((element) => watcher.observe(element));
 
+  // The others follow when there is nothing else to do, so that printing and searching find them.
+  const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 200));
+  const drawNext = () => {
+    const next = elements.find((element) => !seen.has(element));
+    if (!next) return;
+    seen.add(next);
+    draw(next).catch(failed(next)).finally(() => idle(drawNext));
+  };
+  idle(drawNext);
+
   let waiting;
   let known = window.innerWidth;
   window.addEventListener("resize", () => {
@@ -85,14 +100,18 @@
     waiting = setTimeout(redraw, 150);
   });
   dark.addEventListener("change", redraw);
-  window.addEventListener("beforeprint", () => { printing = true; elements.forEach((element) => seen.add(element)); redraw(); });
-  window.addEventListener("afterprint", () => { printing = false; redraw(); });
+  const print = (now) => {
+    printing = now;
+    coloured();
+    redraw();
+  };
+  window.addEventListener("beforeprint", () => print(true));
+  window.addEventListener("afterprint", () => print(false));
 
   button.hidden = false;
   button.addEventListener("click", () => {
     choice = choices[(choices.indexOf(choice) + 1) % choices.length];
-    if (choice === "auto") document.documentElement.removeAttribute("data-theme");
-    else document.documentElement.dataset.theme = choice;
+    coloured();
     button.querySelector("span").textContent = choice;
     button.setAttribute("aria-label", `Colours: ${words[choice]}`);
     redraw();
