@@ -174,7 +174,7 @@ def _load(one: Registered) -> Plugin:
     error = _words(cause) if cause is not None else None
     contract = CONTRACTS[one.namespace]
     if error is None and not (isinstance(cls, type) and issubclass(cls, contract)):
-        cls, error = None, f"{one.entry_point.value} is not a {contract.__module__}.{contract.__name__}"
+        cls, error = None, f"{one.entry_point.value} is not a compat_spec.components.{contract.__name__}"
     dist = one.entry_point.dist
     return Plugin(
         namespace=one.namespace,

@@ -66,3 +66,9 @@ def test_what_reading_a_sweep_together_saves() -> None:
     printed = run("sweeps.py", "--blocks", "2", "--width", "16", "--heads", "2", "--tokens", "256", "--repeat", "1")
     assert "2 blocks of width 16, 8 points, 256 tokens" in printed
     assert printed.count(" s │ ") == 4
+
+
+def test_how_often_intervals_hold_the_truth() -> None:
+    printed = run("intervals.py", "--times", "3", "--seeds", "3", "--examples", "10")
+    assert "holds the truth, of 3 cases" in printed
+    assert " sign flips of " in printed

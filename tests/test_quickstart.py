@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from compat_spec import charts, html_report, open_results
 from tests.run.experiments import Workplace
 
 SPECS = Path(__file__).parents[1] / "specs"
@@ -50,6 +51,14 @@ def test_it_closes_with_the_ways_to_combine_best_first(first: list[str]) -> None
     assert names[0] == "direct", "fine-tuning on the target is the bound"
     assert names.index("router") < names.index("blend") < names.index("math")
     assert first[-1].startswith("The results are in results.db. Try: compat query ")
+
+
+def test_its_report_has_a_verdict_and_charts(place: Workplace, first: list[str]) -> None:
+    results = open_results(place.folder / "results.db", create=False)
+    page = html_report(results)
+    assert "Of 4 merges, router has the lowest loss" in page
+    assert "One seed. Intervals are over" in page
+    assert {"loss-program", "accuracy-program", "sweep-blend-program", "layers-cka", "timeline"} <= set(charts(results))
 
 
 def test_the_query_that_it_suggests_works(place: Workplace, first: list[str]) -> None:

@@ -17,6 +17,7 @@ from compat_spec.spec.about import About
 from docs import reference_pages
 
 ALL = [about for kind in reference_pages.KINDS for about in reference_pages.components(kind)]
+PAGES = reference_pages.pages()
 IN_SPECS = [about for about in ALL if about.example is not None]
 BESIDE = """
 tasks:
@@ -62,7 +63,7 @@ def test_every_kind_of_component_is_in_it() -> None:
 def test_every_component_has_its_page_and_its_place_in_the_navigation() -> None:
     navigation = reference_pages.with_pages({"Site": ["index.md", {"Reference": reference_pages.START}]})
     named = re.findall(r"'(reference/[^']+)'", str(navigation))
-    assert set(named) == set(reference_pages.pages())
+    assert set(named) == set(PAGES)
     for namespace in registry.CONTRACTS:
         kind = namespace.removeprefix("compat.")
         for plugin in registry.plugins(namespace):
@@ -75,7 +76,7 @@ def test_every_parameter_has_a_type_and_a_meaning(about: About) -> None:
     for one in about.parameters:
         assert one.type != "any", one
         assert one.meaning.endswith("."), one
-    page = reference_pages.pages()[f"reference/{about.kind}s/{about.plugin.name}.md"]
+    page = PAGES[f"reference/{about.kind}s/{about.plugin.name}.md"]
     assert all(f"\n| `{one.name}` |" in page for one in about.parameters)
 
 

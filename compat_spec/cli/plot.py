@@ -78,7 +78,8 @@ def _files(
     if chart not in found:
         close = get_close_matches(chart, found, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        raise UsageError(f"the run has no chart {chart!r}{hint} There are: {', '.join(found)}")
+        there = f"there are {', '.join(found)}\nall charts of a run: compat plot all RUN"
+        raise UsageError(f"the run has no chart {chart!r}{hint}\n{there}")
     if out is None:
         return {chart: Path(f"{chart}.{format}")}
     if out.suffix[1:].lower() in formats:

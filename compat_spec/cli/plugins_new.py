@@ -32,5 +32,5 @@ def new(
         f"  pip install -e {where}          # once, and again when pyproject.toml changes\n"
         f"  compat plugins show {name}\n"
         f"  python -m pytest {where}\n"
-        f"Then make {module}.py yours, and its test. docs/plugins.md leads from there to a published plugin."
+        f"Then make {module}.py yours, and its test. compat help plugins leads from there to a published plugin."
     )

@@ -55,8 +55,9 @@ def short(value: Any) -> str:
 
 
 def settings_in_words(settings: Mapping[str, Any]) -> str:
-    """`alpha 0.5, step 80`; what is not set is left out."""
-    return ", ".join(f"{key} {short(value)}" for key, value in settings.items() if value is not None)
+    """`alpha 0.5, step 80`: by name, the step last; what is not set is left out."""
+    known = sorted(settings.items(), key=lambda item: (item[0] == "step", item[0]))
+    return ", ".join(f"{key} {short(value)}" for key, value in known if value is not None)
 
 
 def listed(words: Iterable[str], most: int = 6) -> str:

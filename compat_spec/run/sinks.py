@@ -57,9 +57,6 @@ class Sinks:
         self._followers = [_Follower(sink, say) for sink in sinks]
         self._say = say
 
-    def __bool__(self) -> bool:
-        return bool(self._followers)
-
     def tell(self, calls: Iterable[Call]) -> None:
         for call in calls if self._followers else ():
             for follower in self._followers:
@@ -85,7 +82,7 @@ class Sinks:
                 break
             if waited > QUIET and not told:
                 told = True
-                self._say(f"waiting for {', '.join(late)}")
+                self._say(f"waiting until {', '.join(late)} took what was found; Ctrl-C leaves that")
             pump()
             time.sleep(0.02)
         pump()

@@ -11,6 +11,7 @@ import yaml
 
 from compat_spec.components import EndedStep, MeasuredScore, MeasuredSimilarity, Sink, StartedRun
 from compat_spec.results import Run, RunInfo, ScoreRow, SimilarityRow, StepRow
+from compat_spec.spec.scalars import read_integer
 
 Call: TypeAlias = Callable[[Sink], object]
 """One call of a method of a sink."""
@@ -23,24 +24,29 @@ Row = TypeVar("Row", MeasuredScore, MeasuredSimilarity)
 
 def beginning(run_id: str, run: RunInfo | Run, roles: Roles, tasks: Sequence[str], started: datetime) -> Call:
     """The call of `begin`."""
-    told = StartedRun(
-        id=run_id,
-        experiment=run.experiment,
-        spec=run.spec_text,
-        spec_path=run.spec_path,
-        command=run.command,
-        seeds=_seeds(run.spec_text),
-        parameters=run.parameters,
-        models=roles,
-        tasks=tuple(tasks),
-        versions=run.versions,
-        commit=run.commit,
-        host=run.host,
-        device=run.device,
-        executor=run.executor,
-        started=started,
-    )
-    return lambda sink: sink.begin(told)
+
+    def begin(sink: Sink) -> None:
+        sink.begin(
+            StartedRun(
+                id=run_id,
+                experiment=run.experiment,
+                spec=run.spec_text,
+                spec_path=run.spec_path,
+                command=run.command,
+                seeds=_seeds(run.spec_text),
+                parameters=run.parameters,
+                models=roles,
+                tasks=tuple(tasks),
+                versions=run.versions,
+                commit=run.commit,
+                host=run.host,
+                device=run.device,
+                executor=run.executor,
+                started=started,
+            )
+        )
+
+    return begin
 
 
 def findings(
@@ -130,5 +136,5 @@ def _by_step(rows: list[Row]) -> dict[str, list[Row]]:
 
 def _seeds(spec_text: str) -> tuple[int, ...]:
     """The seeds of a spec that was checked when it was run."""
-    spec = yaml.load(spec_text, yaml.BaseLoader)  # reads all values as text, and so fails on none
-    return tuple(int(seed, 0) for seed in spec.get("seeds") or ("0",))
+    spec = yaml.load(spec_text, yaml.BaseLoader)  # reads all values as text, as YAML 1.1 would read some otherwise
+    return tuple(read_integer(seed) for seed in spec.get("seeds") or ("0",))

@@ -96,8 +96,8 @@ def _student() -> str:
     """The 97.5 % quantile of Student's t with seeds - 1 degrees of freedom, in plain SQL; NULL for one seed."""
     from scipy.special import stdtrit
 
-    cases = " ".join(f"WHEN {seeds} THEN {stdtrit(seeds - 1, 0.975):.3f}" for seeds in range(2, 11))
-    return f"CASE seeds WHEN 1 THEN NULL {cases} ELSE 2.2 END"
+    cases = " ".join(f"WHEN {seeds} THEN {stdtrit(seeds - 1, 0.975):.3f}" for seeds in range(2, 21))
+    return f"CASE seeds WHEN 1 THEN NULL {cases} ELSE 2.05 END"
 
 
 def quoted(column: str) -> str:

@@ -56,9 +56,8 @@ def site_of(results: str) -> Site:
     try:
         from compat_spec.serve.site import make_site
     except ImportError as error:
-        raise CompatError(
-            f'compat serve needs {error.name or "Datasette"}: pip install "compat-spec[serve]"'
-        ) from error
+        missing = (error.name or "datasette").partition(".")[0]
+        raise CompatError(f'compat serve needs {missing}: pip install "compat-spec[serve]"') from error
     return make_site(file, opened)
 
 

@@ -10,9 +10,9 @@ from compat_spec.spec.spec import Axis
 from compat_spec.spec.sweeps import Sweep
 
 _TAKEN = """
-a accuracy accuracy_se answers answers_se b best_loss block critical_step experiment expert fingerprint last_loss
-last_step layer_a layer_b loss loss_se measure merge metric n other_block perplexity perplexity_se quantity rank
-regression role run run_id se seed seeds split status step step_a step_b task token_class value
+a accuracy accuracy_se answers answers_se b best_loss block critical_step example experiment expert fingerprint
+last_loss last_step layer_a layer_b loss loss_se measure merge metric n other_block perplexity perplexity_se quantity
+rank regression role run run_id se seed seeds split status step step_a step_b task token_class value weight
 """
 
 _SQL = """

@@ -32,7 +32,8 @@ for _tag, _pattern, _first in (
     CoreResolver.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^{_pattern}$"), _first)
 
 
-def _integer(text: str) -> int:
+def read_integer(text: str) -> int:
+    """Raises ValueError for what is none, or is absurdly long."""
     if len(text) > MAX_DIGITS:  # Python refuses to print a very long one
         raise ValueError
     return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
@@ -47,7 +48,7 @@ SCALARS: dict[str, Callable[[str], Scalar]] = {
     "str": str,
     "null": lambda _text: None,
     "bool": lambda text: {"true": True, "false": False}[text.lower()],
-    "int": _integer,
+    "int": read_integer,
     "float": _float,
 }
 """From the text of a scalar to its value, by the last word of its tag. They raise ValueError or KeyError."""

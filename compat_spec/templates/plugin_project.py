@@ -119,8 +119,9 @@ class PluginProject:
     def _taken(self) -> str | None:
         """What has the name already."""
         namespace = f"compat.{self.kind}s"
-        if self.name in registry.names(namespace):
-            return f"there is a {self.kind} of that name, of {registry.plugin(namespace, self.name).distribution}"
+        if registry.has(namespace, self.name):
+            owner = registry.candidates(namespace, self.name)[0].distribution
+            return f"there is {'an' if self.kind[0] in 'aeiou' else 'a'} {self.kind} of that name, of {owner}"
         if keyword.iskeyword(self.module) or self.module in _WORDS_OF_YAML:
             return "it is a word of Python or YAML"
         if hasattr(components, self.class_name):

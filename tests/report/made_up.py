@@ -111,10 +111,10 @@ def _routing(writer: RunWriter) -> None:
             load = 0.25 + block / 4
             share = load if expert == 0 else 1 - load
             rows.append(score("router", share, quantity="load", block=block, expert=expert, **about))
-            for kind in ("prompt", "answer"):
-                rows.append(
-                    score("router", share, quantity="class_load", block=block, expert=expert, token_class=kind, **about)
-                )
+            rows += [
+                score("router", share, quantity="class_load", block=block, expert=expert, token_class=kind, **about)
+                for kind in ("prompt", "answer")
+            ]
         rows.append(score("router", block / 4, quantity="entropy", block=block, **about))
         rows += [
             score("router", 0.5, quantity="agreement", block=block, other_block=other, **about)

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from compat_spec.report import charts
+from compat_spec.report.export import export
 from compat_spec.report.figures.figure import DATA, Figure
 from compat_spec.report.figures.loss_against_similarity import rank_correlation
 from compat_spec.report.figures.parts import spacing
-from compat_spec.results import ModelRow, Results
+from compat_spec.results import ModelRow, Results, SimilarityRow
 from tests.report.made_up import NASTY, TASK, everything
-from tests.results.made_up import on_both, record, score
+from tests.results.made_up import on_both, record, score, similarity, start
 
 
 def of(drawn: Mapping[str, Figure], beginning: str) -> Figure:
@@ -221,3 +222,25 @@ def walked(part: Any) -> list[tuple[str, Any]]:
     if isinstance(part, dict):
         return [*part.items(), *(pair for value in part.values() for pair in walked(value))]
     return [pair for one in part for pair in walked(one)] if isinstance(part, list) else []
+
+
+def test_several_pairs_of_models_are_chosen_from_a_menu(results: Results) -> None:
+    writer = start(results)
+    for a, b in (("math", "code"), ("math", "base"), ("code", "base")):
+        fields = {
+            name: getattr(similarity(0, 0, 0.5, steps=(1, 1)), name) for name in SimilarityRow.__dataclass_fields__
+        }
+        cells = [{"layer_a": i, "layer_b": j, "value": (i + j) / 8} for i in range(3) for j in range(3)]
+        pair = {"model_a": a, "model_b": b}
+        writer.similarities(
+            [SimilarityRow(**(fields | pair | cell | {"step_a": s, "step_b": s})) for cell in cells for s in (1, 2)]
+        )
+    writer.finish("finished")
+    figure = of(charts(results), "layers-cka")
+    (menu,) = figure.vega_lite()["params"]
+    assert menu["bind"]["options"] == [
+        f"cka: {pair} on program" for pair in ("math and code", "math and base", "code and base")
+    ]
+    assert menu["value"] == menu["bind"]["options"][0]
+    assert len(figure.rows) == 3 * 2 * 9
+    assert export(figure, "svg").decode().count('aria-roledescription="rect mark"') == 2 * 9

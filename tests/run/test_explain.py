@@ -59,7 +59,7 @@ def test_another_plugin_and_an_edited_plugin_are_told_apart(done: Workplace, mon
     assert reason == "  metric: cross_entropy → perplexity"
     monkeypatch.setattr("compat_spec.registry.source_identity", lambda _, name: f"{name}:99")
     reason, *_ = reasons(explained(done, "loss of base on program"))
-    assert reason == "  the code of cross_entropy has changed: version 1 → 99"
+    assert reason == "  the code of cross_entropy has changed: version 2 → 99"
 
 
 def test_words_of_a_label_mean_every_step_that_has_them(done: Workplace) -> None:

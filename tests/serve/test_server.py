@@ -72,4 +72,4 @@ def test_without_datasette_it_says_what_to_install(file: Path, monkeypatch: pyte
         if module != "compat_spec.serve.server":
             monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "datasette.app", None)
-    assert refused("--results", str(file)) == 'compat serve needs datasette.app: pip install "compat-spec[serve]"'
+    assert refused("--results", str(file)) == 'compat serve needs datasette: pip install "compat-spec[serve]"'

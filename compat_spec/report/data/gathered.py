@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from compat_spec.report.data import routing, similarities
+from compat_spec.report.data.examples import sureness
+from compat_spec.report.data.intervals import Sureness
 
 if TYPE_CHECKING:
     from compat_spec.results import ModelRow, Results, Run, SeedMean, StepRow, TaskRow
@@ -30,6 +32,7 @@ class Gathered:
     tasks: Sequence[TaskRow]
     steps: Sequence[StepRow]
     means: Sequence[SeedMean]
+    sureness: Sureness
     diagonals: Sequence[similarities.Diagonal]
     maps: Sequence[similarities.LayerMap]
     routing: Sequence[routing.RoutingMean]
@@ -69,12 +72,14 @@ def gather(results: Results, run: str | None = None) -> Gathered:
         ResultsError: there is no such run.
     """
     found = results.run(run or "last")
+    means = results.seed_means(found.id)
     return Gathered(
         run=found,
         models=results.models(found.id),
         tasks=results.tasks(found.id),
         steps=results.steps(found.id),
-        means=results.seed_means(found.id),
+        means=means,
+        sureness=sureness(results, found.id, means),
         diagonals=similarities.diagonals(results, found.id),
         maps=similarities.maps(results, found.id),
         routing=routing.routing_means(results, found.id),

@@ -19,8 +19,8 @@ MOST_LINES = 10
 
 ROLES = ("merge", "expert", "fine-tuned", "base")
 ROLE_SHAPES = ("circle", "square", "triangle-up", "diamond")
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-left", "triangle-right")
-"""One more than colours, so that a name has both with no other until there are 56."""
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-left")
+"""One less than colours, so that a name has both with no other until there are 56."""
 
 
 def chart(**properties: Any) -> Any:

@@ -8,11 +8,10 @@ from typing import Any
 import altair as alt
 
 from compat_spec.report.data.gathered import LOWER_IS_BETTER, Gathered, Target
-from compat_spec.report.data.intervals import over_seeds
 from compat_spec.report.figures import parts
 from compat_spec.report.figures.figure import Figure, Row
 from compat_spec.report.leaderboard import standings
-from compat_spec.report.wording import counted, label, name, number, settings_in_words
+from compat_spec.report.wording import counted, label, listed, name, number, settings_in_words
 
 MOST_MERGES = 40
 MOST_TARGETS = 6
@@ -35,7 +34,9 @@ def score_rows(data: Gathered, target: Target, quantity: str) -> list[dict[str, 
     means = [mean for mean in data.of_target(target) if mean.quantity == quantity]
     rows = []
     for standing in standings(means, quantity):
-        interval = over_seeds(standing.best.values[quantity].values())
+        interval = data.sureness.interval(target, quantity, standing.model, standing.best)
+        if interval is None:
+            continue
         where = settings_in_words(standing.settings)
         rows.append(
             {
@@ -47,6 +48,7 @@ def score_rows(data: Gathered, target: Target, quantity: str) -> list[dict[str, 
                 "low": interval.low,
                 "high": interval.high,
                 "seeds": interval.seeds,
+                "over": interval.over,
                 "points": standing.points,
             }
         )
@@ -67,7 +69,8 @@ def _figure(target: Target, quantity: str, every: Sequence[Row], rows: Sequence[
     if merges and merges[0] is not best:
         summary += f" The best merge is {merges[0]['label']} with {number(merges[0]['value'])}."
     direction = "left" if quantity in LOWER_IS_BETTER else "right"
-    spread = " Lines are 95 % confidence intervals over seeds." if parts.has_intervals(rows) else ""
+    over = listed(dict.fromkeys(row["over"] for row in rows if row["over"]), 2)
+    spread = f" Lines are 95 % confidence intervals over {over}." if over else ""
     return Figure(
         name=f"{quantity}-{task}",
         title=f"{name(quantity).capitalize()} of each model and merge on {task} ({split} split)",

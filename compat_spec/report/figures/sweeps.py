@@ -61,7 +61,7 @@ class Axes:
 
 def axes_of(own: Sequence[Point]) -> Axes | None:
     """How to draw the points of one merge; None where only its step was varied, or nothing."""
-    values = {key: _values(own, key) for point in own for key in point.settings}
+    values = {key: _values(own, key) for key in sorted({key for point in own for key in point.settings})}
     swept = [key for key, of in values.items() if len(of) > 1 and key != "step"]
     if not swept:
         return None

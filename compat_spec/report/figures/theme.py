@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-OKABE_ITO = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444"]
-ON_DARK = ["#56B4E9", "#F0803C", "#2CC295", "#E79CC6", "#F5C242", "#8FB4FF", "#C8CCD4"]
+OKABE_ITO = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444", "#F0E442"]
+ON_DARK = ["#56B4E9", "#F0803C", "#2CC295", "#E79CC6", "#F5C242", "#8FB4FF", "#C8CCD4", "#A8D65C"]
 
 SANS = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', Helvetica, Arial, sans-serif"
 
@@ -56,7 +56,7 @@ def _config(ink: str, quiet: str, grid: str, background: str | None, colours: li
             "labelLimit": 160,
             "symbolStrokeWidth": 1.5,
             "symbolOpacity": 1,
-            "columns": 3,
+            "columns": 4,
         },
         "text": {"color": ink, "font": SANS},
         "rule": {"color": quiet},

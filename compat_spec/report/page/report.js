@@ -10,6 +10,11 @@
   let choice = "auto";
   let printing = false;
 
+  const coloured = () => { // paper is light
+    const wanted = printing ? "light" : choice;
+    if (wanted === "auto") document.documentElement.removeAttribute("data-theme");
+    else document.documentElement.dataset.theme = wanted;
+  };
   const isDark = () => !printing && (choice === "dark" || (choice === "auto" && dark.matches));
 
   // Vega-Lite fits single views into a container; panels and stacks of views are fitted here.
@@ -25,14 +30,16 @@
         ...view, ...(view.width ? { width: inner } : {}),
         layer: view.layer?.map((part) => ({ ...part, ...(part.width ? { width: inner } : {}), layer: part.layer?.map((leaf) => ({ ...leaf, ...(leaf.width ? { width: inner } : {}) })) })),
       }));
-    } else if (!(typeof copy.width === "number" && copy.width < 400)) {
+    } else if (copy.width < 400) { // a map, which has a size of its own
+      copy.width = Math.min(copy.width, width - 60);
+    } else {
       Object.assign(copy, own(copy), { autosize: { type: "fit-x", contains: "padding" } });
     }
     return copy;
   }
 
   const drawnAs = new Map();
-  async function draw(element, slack = 0) {
+  async function draw(element, slack = 0, tries = 3) {
     const { spec, marks } = charts[element.dataset.chart];
     const room = Math.floor(element.clientWidth) - 2;
     const width = room - slack;
@@ -54,7 +61,7 @@
     });
     drawnAs.set(element, { key: `${room} ${isDark()}`, finalize });
     const over = Math.ceil(element.querySelector("svg.marks, canvas.marks")?.getBoundingClientRect().width ?? 0) - room;
-    if (over > 0 && !slack) return draw(element, over + 2); // names beside an axis took more than was thought
+    if (over > 0 && tries > 1) return draw(element, slack + over + 2, tries - 1); // names beside an axis took more than was thought
     element.dataset.drawn = isDark() ? "dark" : "light";
   }
 
@@ -74,6 +81,16 @@
   }, { rootMargin: "600px" });
   elements.forEach((element) => watcher.observe(element));
 
+  // The others follow when there is nothing else to do, so that printing and searching find them.
+  const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 200));
+  const drawNext = () => {
+    const next = elements.find((element) => !seen.has(element));
+    if (!next) return;
+    seen.add(next);
+    draw(next).catch(failed(next)).finally(() => idle(drawNext));
+  };
+  idle(drawNext);
+
   let waiting;
   let known = window.innerWidth;
   window.addEventListener("resize", () => {
@@ -83,14 +100,18 @@
     waiting = setTimeout(redraw, 150);
   });
   dark.addEventListener("change", redraw);
-  window.addEventListener("beforeprint", () => { printing = true; elements.forEach((element) => seen.add(element)); redraw(); });
-  window.addEventListener("afterprint", () => { printing = false; redraw(); });
+  const print = (now) => {
+    printing = now;
+    coloured();
+    redraw();
+  };
+  window.addEventListener("beforeprint", () => print(true));
+  window.addEventListener("afterprint", () => print(false));
 
   button.hidden = false;
   button.addEventListener("click", () => {
     choice = choices[(choices.indexOf(choice) + 1) % choices.length];
-    if (choice === "auto") document.documentElement.removeAttribute("data-theme");
-    else document.documentElement.dataset.theme = choice;
+    coloured();
     button.querySelector("span").textContent = choice;
     button.setAttribute("aria-label", `Colours: ${words[choice]}`);
     redraw();

@@ -1,0 +1,181 @@
+"""Merges: how models are combined."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+
+from pydantic import Field, model_validator
+
+from compat_spec.components.component import FitsModels
+from compat_spec.components.names import ModelName, TaskName, names_in
+from compat_spec.nn.per_tensor import OnePerModel, TensorPlace
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from compat_spec.nn.data import EncodedSplit
+    from compat_spec.nn.network import Network
+
+
+class Merge(FitsModels):
+    """Combines models. Implement `TensorMerge` or `ModuleMerge`."""
+
+    namespace = "compat.merges"
+
+    compares: ClassVar[frozenset[str] | None] = None
+    """The facts of `ModelSource.architecture()` that the models must share to be combined; None is all of them."""
+
+    models: tuple[ModelName, ...] = Field(min_length=1, description="The models to combine.")
+
+
+class TensorMerge(Merge):
+    """A merge in parameter space: one tensor of the result from the same tensor of each model.
+
+    The engine reads the models tensor by tensor, calls `combine` for each, and writes what it returns. All arithmetic
+    is done in float32 (float64 where a model is), whatever the models are stored in, and rounded once at the end.
+    Tensors that are no floating-point numbers (masks, counters) are kept as they are, and must be equal in all models.
+    """
+
+    elementwise: ClassVar[bool] = False
+    """Whether an entry of the result depends on the same entry of each tensor only, and on what `survey` found. The
+    engine then calls `combine` with pieces of flattened tensors, which takes less memory and time."""
+
+    idempotent: ClassVar[bool] = True
+    """Whether a tensor that is the same in all models, the base included, comes out as it is. The engine does not rely
+    on it; the conformance kit holds a merge to it. Say False for a method that changes even such a tensor."""
+
+    surveys: ClassVar[bool] = False
+    """Whether `survey` is to be asked for each tensor of each model."""
+
+    dtype: Literal["float64", "float32", "bfloat16", "float16"] | None = Field(
+        default=None, description="What the result is stored in; by default what the first model is stored in."
+    )
+    vocabulary: Literal["same", "base", "union"] = Field(
+        default="same",
+        description="For models with different tokenizers: whether the result has that of the base (of the first model "
+        "where there is no base), or one with the tokens of all. `same` asks for equal ones.",
+    )
+
+    @property
+    def owner(self) -> str:
+        """The model whose tokenizer and config the result has."""
+        base = getattr(self, "base", None)
+        return str(base) if self.vocabulary != "same" and isinstance(base, ModelName) else self.models[0]
+
+    @model_validator(mode="after")
+    def _looks_at_one_vocabulary(self) -> TensorMerge:
+        if self.vocabulary != "same" and any(True for _ in names_in(self, TaskName)):
+            raise ValueError("vocabulary must be same: the method looks at the models at work on one text")
+        return self
+
+    @model_validator(mode="after")
+    def _lists_have_one_per_model(self) -> TensorMerge:
+        for name, about in type(self).model_fields.items():
+            given = getattr(self, name)
+            is_list = isinstance(given, tuple) and any(isinstance(mark, OnePerModel) for mark in about.metadata)
+            if is_list and len(given) != len(self.models):
+                what = f"{len(given)} entries of {about.alias or name} for {len(self.models)} models"
+                raise ValueError(f"{what}; give one per model")
+        return self
+
+    def study(self, study: MergeStudy) -> Mapping[str, Tensor]:
+        """What `combine` has to know beside the tensors, found once before the first: `combine` has it as `at.found`.
+
+        For methods that look at the models at work, on the tasks that fields of type `TaskName` name, or at all of
+        their tensors together.
+        """
+        return {}
+
+    def survey(self, tensor: Tensor, base: Tensor | None, *, model: int, at: TensorPlace) -> Mapping[str, Tensor]:
+        """What `combine` has to know of a whole tensor of one model, such as which of its entries count.
+
+        For methods that are `elementwise` otherwise: `combine` has it as `at.surveyed[model]`, and of what has as many
+        entries as the tensor it has the piece that belongs to its own.
+        """
+        return {}
+
+    def blocks(self, counts: Sequence[int]) -> Sequence[tuple[int, int]] | None:
+        """For a result with other blocks than the models: which model's which block each of its blocks is made of.
+
+        `combine` is then called with the tensors of one model alone. None, the default, is for all other merges.
+
+        Args:
+            counts: how many blocks each of `models` has.
+        """
+        return None
+
+    @abstractmethod
+    def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:
+        """One tensor of the merged model. Leaves the tensors that it is given as they are.
+
+        Args:
+            tensors: the tensor of each of `models`, in order, all of one shape, all float32 or all float64.
+            base: the tensor of the model that a field `base` names, or None where the method has none.
+            at: which tensor this is; `at.value(self.t)` is the number that a parameter has for it.
+        """
+
+
+class MergeStudy(Protocol):
+    """What the engine offers to a merge that has to know its models before it merges them."""
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def device(self) -> str: ...
+
+    def config(self, model: int) -> Any:
+        """The config of one of `models`, as transformers has it; also where no network can be run."""
+
+    def network(self, model: int) -> Network:
+        """The network of one of `models`, on the device, frozen. It is shared: never change it in place."""
+
+    def copy(self, model: int) -> Network:
+        """The same, as a copy of the merge's own."""
+
+    def tensors(self, model: int | None) -> Mapping[str, Tensor]:
+        """The tensors of one of `models`, or of `base` (None), read from the disk each time one is asked for."""
+
+    def encoded(self, task: TaskName, split: str) -> EncodedSplit: ...
+
+    def progress(self, done: int, total: int, note: str = "") -> None: ...
+
+    def record(self, **facts: float | int | str | Sequence[Any]) -> None:
+        """Facts for the results (`chosen=[…]`); they do not change the fingerprint."""
+
+
+class ModuleMerge(Merge):
+    """A merge in feature or output space: a module that holds the models and combines them as it runs."""
+
+    training: ClassVar[Literal["needed", "possible", "none"]] = "possible"
+    """`needed`: the module is of no use without a `train:` block in the spec; `none`: it has nothing to train."""
+
+    routed: ClassVar[bool] = False
+    """Whether its blocks have routers, which metrics with `applies_to = "routed"` read."""
+
+    sweeps: ClassVar[bool] = False
+    """Whether `build_together` can make one module of a sweep of this merge."""
+
+    @classmethod
+    def build_together(cls, merges: Sequence[Self], networks: Sequence[Network], trunk: Network | None) -> nn.Module:
+        """What `build` makes for several merges of the same networks, as one module that computes less.
+
+        For `input_ids [batch, seq]` its logits are `[len(merges) * batch, seq, vocabulary]`, those of the first merge
+        first. Called where `sweeps` is true, for merges that nothing is trained of.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def build(self, networks: Sequence[Network], trunk: Network | None) -> nn.Module:
+        """A module `(input_ids [batch, seq]) -> object with .logits [batch, seq, vocabulary]`.
+
+        The experts' parameters must come out frozen. Parameters that still require a gradient are what a `train:`
+        block trains and what is stored; random numbers are already seeded. A part of the module may have a method
+        `auxiliary_loss() -> Tensor | None`: what its last pass in training adds to the loss, as a mean over tokens.
+
+        Args:
+            networks: the network of each of `models`, in order. They are shared: never change them in place.
+            trunk: the network that a field `trunk` names, or None.
+        """
