@@ -30,7 +30,7 @@ findings: .venv/test
 	$(PYTHON) -m venv .venv
 
 .venv/demo: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[plot]"
 	touch $@
 
 .venv/test: .venv/demo plugins/compat-ray/pyproject.toml

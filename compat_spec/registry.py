@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +27,9 @@ __all__ = ["CONTRACTS", "Plugin", "PluginError", "component", "load", "names", "
 CONTRACTS: dict[str, type[Component]] = {
     contract.namespace: contract for contract in (ModelSource, Trainer, Task, Merge, Metric, Executor, Sink)
 }
+
+
+_IDENTITY = re.compile(r"(?P<name>.+?):(?P<version>[^:]*)(:(?P<source>[0-9a-f]{16}))?")
 
 
 class PluginError(UsageError):
@@ -143,6 +147,12 @@ def source_identity(namespace: str, name: str) -> str:
         source = Path(inspect.getfile(cls)).read_bytes()
         identity += f":{hashlib.sha256(source).hexdigest()[:16]}"
     return identity
+
+
+def identity_parts(identity: str) -> tuple[str, str, str | None]:
+    """The name, the version, and the source's checksum where there is one, of what `source_identity` gave."""
+    found = _IDENTITY.fullmatch(identity)
+    return (found["name"], found["version"], found["source"]) if found else (identity, "", None)
 
 
 def forget() -> None:

@@ -50,7 +50,8 @@ def test_it_closes_with_the_ways_to_combine_best_first(first: list[str]) -> None
     assert set(names) == {"base", "math", "code", "direct", "average", "blend", "ensemble", "router"}
     assert names[0] == "direct", "fine-tuning on the target is the bound"
     assert names.index("router") < names.index("blend") < names.index("math")
-    assert first[-1].startswith("The results are in results.db. Try: compat query ")
+    assert first[-2] == "The results are in results.db. To look: compat report"
+    assert first[-1].startswith("To ask: compat query ")
 
 
 def test_its_report_has_a_verdict_and_charts(place: Workplace, first: list[str]) -> None:

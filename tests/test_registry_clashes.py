@@ -204,6 +204,19 @@ def test_no_two_distributions_share_what_stands_for_their_code() -> None:
     assert registry.source_identity("compat.merges", "alpha:linear") == "alpha:linear:1"
 
 
+@pytest.mark.parametrize(
+    ("identity", "parts"),
+    [
+        ("linear:1", ("linear", "1", None)),
+        ("linear:2:0123456789abcdef", ("linear", "2", "0123456789abcdef")),
+        ("alpha:linear:1", ("alpha:linear", "1", None)),
+        ("alpha:linear:1.2:0123456789abcdef", ("alpha:linear", "1.2", "0123456789abcdef")),
+    ],
+)
+def test_what_stands_for_code_can_be_read_again(identity: str, parts: tuple[str, str, str | None]) -> None:
+    assert registry.identity_parts(identity) == parts
+
+
 @pytest.mark.usefixtures("here")
 @pytest.mark.filterwarnings("ignore::compat_spec.errors.CompatWarning")
 def test_two_spellings_of_one_component_are_the_same_steps(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -34,7 +35,7 @@ from compat_spec.cli import (
 )
 from compat_spec.errors import CompatError, CompatWarning, InterruptedRun
 
-EPILOG = "Start with: compat run specs/quickstart.yaml"
+EPILOG = "Start with compat run specs/quickstart.yaml, or with compat init for your own models. compat help has more."
 
 app = typer.Typer(
     name="compat",
@@ -45,27 +46,30 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(init.init)
-app.command()(run.run)
-app.command()(validate.validate)
-app.command()(plan.plan)
-app.command()(merge.merge)
-app.command()(explain.explain)
-app.command()(query.query)
-app.command()(compare.compare)
-app.command()(export.export)
-app.command()(runs.runs)
-app.command()(show.show)
-app.command()(report.report)
-app.command()(plot.plot)
-app.command()(serve.serve)
-app.command()(send.send)
-app.add_typer(plugins.app, name="plugins")
-app.add_typer(cache.app, name="cache")
-app.command()(schema.schema)
-app.command("import")(importing.import_)
-app.command("help")(help.help_)
-app.command()(version.version)
+COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Experiments": (init.init, validate.validate, plan.plan, run.run, explain.explain, merge.merge),
+    "Results": (
+        report.report,
+        compare.compare,
+        query.query,
+        show.show,
+        runs.runs,
+        plot.plot,
+        serve.serve,
+        export.export,
+        send.send,
+    ),
+    "More": (schema.schema, version.version),
+}
+"""The commands that are called like their functions, by the panel of `--help` that they stand in."""
+
+for panel, commands in COMMANDS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+app.command("import", rich_help_panel="Experiments")(importing.import_)
+app.command("help", rich_help_panel="More")(help.help_)
+app.add_typer(plugins.app, name="plugins", rich_help_panel="More")
+app.add_typer(cache.app, name="cache", rich_help_panel="More")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
 
+from compat_spec import registry
 from compat_spec.plan.needed import needed_steps
 from compat_spec.plan.steps import Plan, Step
 from compat_spec.store import Manifest, Store
@@ -134,7 +135,7 @@ def _called(plan: Plan, reference: str) -> str:
 
 def _in_words(path: str, old: Any, new: Any) -> str:
     if path.endswith(".code") and isinstance(old, str) and isinstance(new, str):
-        (name, version, *_), (new_name, new_version, *_) = old.split(":"), new.split(":")
+        (name, version, _), (new_name, new_version, _) = map(registry.identity_parts, (old, new))
         if name == new_name:
             what = "its source was edited" if version == new_version else f"version {version} → {new_version}"
             return f"the code of {name} has changed: {what}"

@@ -91,10 +91,10 @@ def closing_table(results: Results, run_id: str) -> RenderableType:
 
 
 def hint(results: str) -> str:
-    """Where the results are, and a query to try."""
+    """Where the results are, and how to look at them."""
     query = 'compat query "SELECT merge, min(loss) AS loss FROM leaderboard GROUP BY merge ORDER BY loss"'
     elsewhere = "" if results == "results.db" else f" --results {shlex.quote(results)}"
-    return f"\nThe results are in {results}. Try: {query}{elsewhere}"
+    return f"\nThe results are in {results}. To look: compat report{elsewhere}\nTo ask: {query}{elsewhere}"
 
 
 def standings(means: Sequence[SeedMean], quantity: str) -> list[Standing]:
