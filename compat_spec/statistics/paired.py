@@ -77,7 +77,9 @@ def effect_size(differences: ArrayLike, weights: ArrayLike | None = None) -> flo
     if n < 2 or not np.isfinite(given).all():
         return math.nan
     deviation = math.sqrt(share @ np.square(given - mean) * n / (n - 1))
-    return mean / deviation if deviation > 0 else math.copysign(math.inf, mean) if mean else math.nan
+    if deviation > 1e-12 * abs(mean):  # less is rounding
+        return mean / deviation
+    return math.copysign(math.inf, mean) if mean else math.nan
 
 
 def win_rate(differences: ArrayLike) -> float:
