@@ -8,11 +8,10 @@ from typing import Any
 
 from compat_spec.report.compare.comparing import Compared
 from compat_spec.report.compare.pairs import PairedDifference
+from compat_spec.report.wording import UNITS
 from compat_spec.statistics import Interval
 
 TIMES = "\N{MULTIPLICATION SIGN}"
-
-UNITS = {"loss": " nats per token"}
 
 CORRECTIONS = {"holm": "Holm", "bh": "Benjamini-Hochberg", "none": ""}
 
@@ -39,7 +38,7 @@ def sentence(pair: PairedDifference, compared: Compared) -> str:
     if pair.a_is_better is not None and (found.mean > 0) != pair.a_is_better:
         ahead, behind = behind, ahead
     word = "higher" if pair.a_is_better is None else "better"
-    by = f"{number(abs(found.mean), found.error)}{UNITS.get(pair.quantity, '')}"
+    by = f"{number(abs(found.mean), found.error)} {UNITS.get(pair.quantity, '')}".rstrip()
     if math.isnan(found.low):
         return f"{ahead} is {word} than {behind} by {by}; how sure that is, {_counts(pair)} cannot tell."
     low, high = sorted((sign * found.low, sign * found.high))
@@ -47,6 +46,8 @@ def sentence(pair: PairedDifference, compared: Compared) -> str:
     sure = f"({percent}, {p_words(pair.p_adjusted)}{_corrected(compared)}, {_counts(pair)})"
     if found.mean == 0 and found.error == 0:
         return f"{pair.a} and {pair.b} are the same on every seed and example ({_counts(pair)})."
+    if found.mean == 0:
+        return f"Nothing sure between {pair.a} and {pair.b}: their means are the same {sure}."
     if pair.p_adjusted < 1 - compared.level:
         return f"{ahead} is {word} than {behind} by {by} {sure}."
     return f"Nothing sure between {ahead} and {behind}: {ahead} is {word} by {by} {sure}."
@@ -65,8 +66,9 @@ def notes(compared: Compared) -> list[str]:
     ):
         if kind in over:
             found[said] = None
-    if _corrected(compared):
-        name, count = CORRECTIONS[compared.correction], len(compared.pairs)
+    count = sum(not math.isnan(pair.p_value) for pair in compared.pairs)
+    if _corrected(compared) and count:
+        name = CORRECTIONS[compared.correction]
         found[f"p is corrected for {count} comparisons ({name}); each interval is for itself."] = None
     if compared.measure.quantity == "perplexity":
         found["Perplexity is e to the power of the loss: --metric loss compares by examples, too."] = None
