@@ -18,7 +18,7 @@ from compat_spec.statistics import benjamini_hochberg, holm
 Correction: TypeAlias = Literal["holm", "bh", "none"]
 
 MOST_MODELS = 30
-"""Each with each of so many are 435 pairs; nobody reads more, and each costs a second."""
+"""Each with each of so many are 435 pairs; nobody reads more."""
 
 
 @dataclass(frozen=True, slots=True)
