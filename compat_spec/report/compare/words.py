@@ -8,7 +8,7 @@ from typing import Any
 
 from compat_spec.report.compare.comparing import Compared
 from compat_spec.report.compare.pairs import PairedDifference
-from compat_spec.report.wording import UNITS
+from compat_spec.report.wording import UNITS, counted
 from compat_spec.statistics import Interval
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -53,8 +53,8 @@ def sentence(pair: PairedDifference, compared: Compared) -> str:
     return f"Nothing sure between {ahead} and {behind}: {ahead} is {word} by {by} {sure}."
 
 
-def notes(compared: Compared) -> list[str]:
-    """What a reader has to know: what the intervals cover, how points were chosen, how p-values were made."""
+def notes(compared: Compared, *, narrow: bool = False) -> list[str]:
+    """What a reader has to know of the `table`: what intervals cover, how points were chosen, how p-values were made."""
     found: dict[str, None] = {}
     over = {pair.difference.over for pair in compared.pairs}
     if over == {"seeds and examples"}:
@@ -74,7 +74,7 @@ def notes(compared: Compared) -> list[str]:
         found["Perplexity is e to the power of the loss: --metric loss compares by examples, too."] = None
     found.update(dict.fromkeys(compared.notes))
     found.update(dict.fromkeys(note for pair in compared.pairs for note in pair.notes))
-    if any(not math.isnan(pair.p_flips) for pair in compared.pairs):
+    if not narrow and any(not math.isnan(pair.p_flips) for pair in compared.pairs):
         found[_about_flips(compared.pairs)] = None
     return list(found)
 
@@ -163,6 +163,6 @@ def _corrected(compared: Compared) -> str:
 
 
 def _counts(pair: PairedDifference) -> str:
-    seeds = f"{pair.difference.seeds} seed" + ("" if pair.difference.seeds == 1 else "s")
-    examples = pair.difference.examples
-    return f"{seeds} {TIMES} {examples} examples" if "examples" in pair.difference.over else seeds
+    seeds = counted(pair.difference.seeds, "seed")
+    examples = counted(pair.difference.examples, "example")
+    return f"{seeds} {TIMES} {examples}" if "examples" in pair.difference.over else seeds

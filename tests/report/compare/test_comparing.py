@@ -128,6 +128,9 @@ def test_several_are_compared_each_with_each_and_corrected(results: Results) -> 
     assert [pair.p_adjusted for pair in by_bh.pairs] == pytest.approx(stats.false_discovery_control(p_values))
     assert [pair.p_adjusted for pair in plain.pairs] == p_values
     assert "(Holm)" in " ".join(words.notes(found))
+    for narrow in (False, True):
+        told = "p (flips)" in words.table(found, narrow=narrow)[0]
+        assert any("p (flips)" in note for note in words.notes(found, narrow=narrow)) == told
 
 
 def test_all_merges_are_compared_with_one(results: Results) -> None:
