@@ -100,7 +100,8 @@ def _print(found: Compared) -> None:
         console.width = 10_000  # whoever reads a pipe wants whole lines
     for sentence in words.sentences(found):
         console.print(sentence)
-    headings, rows = words.table(found, narrow=console.width < ROOMY)
+    narrow = console.width < ROOMY
+    headings, rows = words.table(found, narrow=narrow)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         name = heading in ("A", "B")
@@ -111,5 +112,5 @@ def _print(found: Compared) -> None:
     console.print(Text(f"\n{measure.metric} on {measure.task} ({measure.split} split)", style="bold"))
     console.print(table)
     console.print()
-    for note in words.notes(found):
+    for note in words.notes(found, narrow=narrow):
         console.print(note, style="dim")

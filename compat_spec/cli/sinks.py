@@ -27,11 +27,13 @@ def make_sinks(texts: Sequence[str]) -> list[Sink]:
 
     Raises:
         SpecError: no sink of that name is installed, or a parameter does not fit.
+        UsageError: two are the same: they would write into each other's files.
         CompatError: one cannot be used: a library is missing.
     """
     if not texts:
         return []
     from compat_spec.components import Sink
+    from compat_spec.errors import UsageError
     from compat_spec.run.sinks import check_all
     from compat_spec.spec.problems import Place, Problems
     from compat_spec.spec.single import read_component
@@ -43,5 +45,8 @@ def make_sinks(texts: Sequence[str]) -> list[Sink]:
     ]
     problems.raise_if_any()
     sinks = [sink for sink in read if sink is not None]
+    for rank, (text, sink) in enumerate(zip(texts, sinks, strict=True)):
+        if sink in sinks[:rank]:
+            raise UsageError(f"--sink {text} is there twice; give the second other parameters")
     check_all(sinks)
     return sinks

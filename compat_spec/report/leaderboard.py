@@ -13,6 +13,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from compat_spec.report.wording import short
+
 if TYPE_CHECKING:
     from compat_spec.results import Results, SeedMean
 
@@ -77,7 +79,7 @@ class Standing:
         """`alpha 0.5, step 80 (best of 77)`; nothing for a model without sweeps."""
         if self.points < 2:
             return ""
-        settings = ", ".join(f"{name} {_short(value)}" for name, value in self.settings.items())
+        settings = ", ".join(f"{name} {short(value)}" for name, value in self.settings.items())
         return f"{settings} (best of {self.points})"
 
 
@@ -158,7 +160,3 @@ def _badness(point: Point, quantity: str) -> float:
     if estimate is None or math.isnan(estimate.mean):
         return math.inf
     return estimate.mean if quantity in LOWER_IS_BETTER else -estimate.mean
-
-
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)

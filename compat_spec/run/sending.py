@@ -27,7 +27,7 @@ def send_run(results: Results, run: Run, sink: Sink) -> str | None:
         return sink.end(status, run.error)
     except CompatError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # some libraries exit
         raise CompatError(f"the sink {name_of(sink)} failed: {words_of(error)}") from error
 
 

@@ -40,7 +40,7 @@ def check_all(sinks: Iterable[Sink]) -> None:
             sink.check()
         except CompatError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # some libraries exit
             raise CompatError(f"the sink {name_of(sink)} cannot be used: {words_of(error)}") from error
 
 

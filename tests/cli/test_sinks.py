@@ -44,6 +44,11 @@ def test_what_cannot_be_meant_is_said(text: str, message: str) -> None:
     assert str(raised.value) == f"--sink {text}: {message}"
 
 
+def test_one_sink_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"--sink \{use: tensorboard\} is there twice"):
+        make_sinks(["tensorboard", "{use: tensorboard}"])
+
+
 @pytest.mark.parametrize("name", ["mlflow", "tensorboard", "wandb"])
 def test_a_library_that_is_not_installed_is_an_error_before_the_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compat_plugins.sinks.naming.find_spec", lambda _: None)

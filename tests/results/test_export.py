@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import math
+import resource
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import duckdb
+import numpy as np
 import pyarrow.parquet
 import pytest
 
@@ -235,6 +237,29 @@ def test_an_export_that_fails_leaves_everything_as_it_was(
         export(results, kind, out, force=True)
     assert ([out] if kind == "duckdb" else sorted(out.iterdir())) == paths
     assert [path.read_bytes() for path in paths] == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_full_disk_is_said_and_leaves_nothing(results: Results, tmp_path: Path, kind: Kind) -> None:
+    values = np.random.default_rng(0).normal(size=20_000).tolist()
+    record(results, [score("average", 1.0, examples=[(k, value, 1.0) for k, value in enumerate(values)])])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(ResultsError, match="cannot write"):
+            export(results, kind, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and "results" not in path.name]
+
+
+def test_the_log_of_another_file_does_not_spoil_the_new_one(results: Results, tmp_path: Path) -> None:
+    record(results, [score("average", 1.0)])
+    out = tmp_path / "out.duckdb"
+    for left in (out, tmp_path / "out.duckdb.wal", tmp_path / ".out.duckdb.partial.wal"):
+        left.write_bytes(b"of something else" * 9)
+    export(results, "duckdb", out, force=True)
+    assert len(read_duckdb(out, "loss")[1]) == 1
 
 
 def test_places_where_nothing_can_be_written(results: Results, tmp_path: Path) -> None:

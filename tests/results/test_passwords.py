@@ -21,6 +21,9 @@ from compat_spec.results import ResultsError, open_results, without_password
         ("sqlite:////tmp/results.db", "sqlite:////tmp/results.db"),
         ("models.two.train.lr=1e-3", "models.two.train.lr=1e-3"),
         ("results.db", "results.db"),
+        ("http://me:ge@he@im@host:5000/a@b", "http://me:***@host:5000/a@b"),
+        ("http://host:5000/x does not answer, ask a@b", "http://host:5000/x does not answer, ask a@b"),
+        ("http://me:42@host, not http://you:ge heim@there", "http://me:***@host, not http://you:***@there"),
     ],
 )
 def test_a_password_is_hidden_and_nothing_else(text: str, shown: str) -> None:

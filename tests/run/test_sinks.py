@@ -183,5 +183,6 @@ def test_a_run_of_the_past_is_told_as_it_was(done: Workplace) -> None:
 
 
 def test_a_sink_that_fails_with_a_run_of_the_past_is_an_error(done: Workplace) -> None:
-    with pytest.raises(CompatError, match=r"the sink remembers failed: ValueError: no more"):
-        send_run(done.results, done.results.run("last"), Remembers(fails="scores"))
+    for call, error in (("scores", "ValueError: no more"), ("step", r"SystemExit: no more: http://me:\*\*\*@place")):
+        with pytest.raises(CompatError, match=f"the sink remembers failed: {error}"):
+            send_run(done.results, done.results.run("last"), Remembers(fails=call))

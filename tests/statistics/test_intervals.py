@@ -59,11 +59,22 @@ def test_over_both_it_is_that_of_the_analysis_of_variance(shape: tuple[int, int,
     rest = sum((values[i, j] - row[i] - column[j] + grand) ** 2 for i in range(s) for j in range(e))
     beyond = max(ms_examples - rest / (s - 1) / (e - 1), 0)
     error = math.sqrt((ms_seeds + beyond) / (s * e))
-    degrees = (ms_seeds + beyond) ** 2 / (ms_seeds**2 / (s - 1) + beyond**2 / (e - 1))
+    quantiles = stats.t.ppf(0.975, s - 1), stats.t.ppf(0.975, e - 1)
+    reach = math.sqrt((quantiles[0] ** 2 * ms_seeds + quantiles[1] ** 2 * beyond) / (s * e))
     found = over_seeds_and_examples(values)
-    assert (found.mean, found.error, found.degrees) == pytest.approx((grand, error, degrees))
-    assert found.high - found.mean == pytest.approx(stats.t.ppf(0.975, degrees) * error)
+    assert (found.mean, found.error) == pytest.approx((grand, error))
+    assert found.high - found.mean == pytest.approx(reach)
     assert found.over == "seeds and examples"
+
+
+@given(shapes, st.sampled_from([0.001, 0.05, 0.3, 0.9]))
+def test_a_p_value_is_of_the_interval_that_just_reaches(shape: tuple[int, int, int], p: float) -> None:
+    values, weights = drawn(*shape)
+    if values.size > 1:
+        found = over_seeds_and_examples(values, weights, level=1 - p)
+        assert found.p_value(found.low) == pytest.approx(p, rel=1e-6)
+        assert found.p_value(found.high) == pytest.approx(p, rel=1e-6)
+        assert found.p_value(found.mean) == pytest.approx(1)
 
 
 @given(shapes)
@@ -110,7 +121,27 @@ def test_it_holds_the_truth_about_as_often_as_it_says(
         )
         found = over_seeds_and_examples(of_seed + of_example + of_both)
         held += found.low <= 0 <= found.high
-    assert 0.91 <= held / 400 <= 0.98
+    assert 0.93 <= held / 400 <= 0.995
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+@pytest.mark.parametrize("spreads", [(0.5, 1), (1, 1), (0, 0)])
+def test_few_seeds_make_no_small_p_values(seeds: int, spreads: tuple[float, float]) -> None:
+    generator = np.random.default_rng(0)
+    small = 0
+    for _ in range(2000):
+        of_seed, of_example = spreads[0] * generator.normal(size=(seeds, 1)), spreads[1] * generator.normal(size=60)
+        small += over_seeds_and_examples(of_seed + of_example + generator.normal(size=(seeds, 60))).p_value() < 0.001
+    assert small / 2000 <= 0.002
+
+
+def test_seeds_that_agree_by_chance_are_not_sure_of_anything() -> None:
+    """As many answers right with either seed, but others: that says nothing of a third seed."""
+    assert over_seeds_and_examples([[1, 0, 1, 0, 0, 0], [0, 1, 0, 0, 0, 1]]).p_value() > 0.05
+    generator = np.random.default_rng(0)
+    right = generator.random((2, 2000, 2, 30)) < 0.3
+    small = sum(over_seeds_and_examples(a.astype(float) - b).p_value() < 0.001 for a, b in zip(*right, strict=True))
+    assert small / 2000 <= 0.002
 
 
 def test_resampling_three_seeds_would_hold_the_truth_too_seldom() -> None:
@@ -168,6 +199,7 @@ def test_without_any_spread_the_interval_is_a_point() -> None:
     assert ends(over_seeds_and_examples(np.zeros((3, 5)))) == (0, 0, 0)
     assert over_seeds_and_examples(np.zeros((3, 5))).p_value() == 1
     assert over_seeds([1.0, 1.0]).p_value() == 0
+    assert over_seeds([0.7 - 0.6] * 3).error == 0, "but for rounding"
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ def test_the_size_of_an_effect() -> None:
     assert effect_size(differences, np.full(30, 3.0)) == pytest.approx(effect_size(differences))
     assert effect_size(5 * differences) == pytest.approx(effect_size(differences)) == -effect_size(-differences)
     assert effect_size([-1.0, -1.0]) == -math.inf
+    assert effect_size([0.7 - 0.6] * 7) == math.inf, "but for rounding"
     assert math.isnan(effect_size([0.0, 0.0]))
     assert math.isnan(effect_size([1.0]))
     assert math.isnan(effect_size([1.0, math.nan]))

@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any, Literal, TypeAlias
 
 from compat_spec.errors import CompatError, UsageError
-from compat_spec.report.compare.measures import Measure, common_measure
+from compat_spec.report.compare.measures import Measure, common_measure, means
 from compat_spec.report.compare.names import Wanted, wanted
 from compat_spec.report.compare.pairs import PairedDifference, paired_difference
 from compat_spec.report.compare.points import Point, point_of
@@ -18,7 +18,7 @@ from compat_spec.statistics import benjamini_hochberg, holm
 Correction: TypeAlias = Literal["holm", "bh", "none"]
 
 MOST_MODELS = 30
-"""Each with each of so many are 435 pairs; nobody reads more, and each costs a second."""
+"""Each with each of so many are 435 pairs; nobody reads more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def compare(
     here = results.run(run)
     known = [model.name for model in results.models(here.id)]
     if against is not None and not models:
-        models = _measured_merges(results, here, metric, against)
+        models = _measured_merges(results, here, metric, task, split, against)
     names = [wanted(text, known) for text in dict.fromkeys([*models, *([against] if against else [])])]
     if len(names) < 2:
         raise UsageError("name two models or merges to compare, or one and --against another; compat show lists them")
@@ -101,12 +101,14 @@ def compare(
     return Compared(measure, pairs, correction, level, _notes(points, labels))
 
 
-def _measured_merges(results: Results, run: Run, metric: str, besides: str) -> list[str]:
-    merges = [model.name for model in results.models(run.id) if model.role == "merge" and model.name != besides]
+def _measured_merges(
+    results: Results, run: Run, metric: str, task: str | None, split: str | None, besides: str
+) -> list[str]:
     return [
-        name
-        for name in merges
-        if any(metric in (score.metric, score.quantity) for score in results.scores_of(run.id, name))
+        model.name
+        for model in results.models(run.id)
+        if model.role == "merge" and model.name != besides
+        if any(means(Measure.of(score), metric, task, split) for score in results.scores_of(run.id, model.name))
     ]
 
 

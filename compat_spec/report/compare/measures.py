@@ -26,6 +26,13 @@ class Measure:
         return cls(score.metric, score.quantity, score.task, score.split)
 
 
+def means(measure: Measure, metric: str, task: str | None, split: str | None) -> bool:
+    """Whether these words may mean this."""
+    return (
+        metric in (measure.metric, measure.quantity) and task in (None, measure.task) and split in (None, measure.split)
+    )
+
+
 def common_measure(
     names: Sequence[str], scores: Sequence[Sequence[FoundScore]], metric: str, task: str | None, split: str | None
 ) -> Measure:
@@ -39,13 +46,7 @@ def common_measure(
     """
     each = [list(dict.fromkeys(map(Measure.of, own))) for own in scores]
     common = [measure for measure in each[0] if all(measure in own for own in each)]
-    meant = [
-        measure
-        for measure in common
-        if metric in (measure.metric, measure.quantity)
-        and task in (None, measure.task)
-        and split in (None, measure.split)
-    ]
+    meant = [measure for measure in common if means(measure, metric, task, split)]
     named = [measure for measure in meant if measure.metric == metric]
     meant = named or meant
     if len(meant) == 1:

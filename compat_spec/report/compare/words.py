@@ -8,11 +8,10 @@ from typing import Any
 
 from compat_spec.report.compare.comparing import Compared
 from compat_spec.report.compare.pairs import PairedDifference
+from compat_spec.report.wording import UNITS, counted
 from compat_spec.statistics import Interval
 
 TIMES = "\N{MULTIPLICATION SIGN}"
-
-UNITS = {"loss": " nats per token"}
 
 CORRECTIONS = {"holm": "Holm", "bh": "Benjamini-Hochberg", "none": ""}
 
@@ -39,7 +38,7 @@ def sentence(pair: PairedDifference, compared: Compared) -> str:
     if pair.a_is_better is not None and (found.mean > 0) != pair.a_is_better:
         ahead, behind = behind, ahead
     word = "higher" if pair.a_is_better is None else "better"
-    by = f"{number(abs(found.mean), found.error)}{UNITS.get(pair.quantity, '')}"
+    by = f"{number(abs(found.mean), found.error)} {UNITS.get(pair.quantity, '')}".rstrip()
     if math.isnan(found.low):
         return f"{ahead} is {word} than {behind} by {by}; how sure that is, {_counts(pair)} cannot tell."
     low, high = sorted((sign * found.low, sign * found.high))
@@ -47,13 +46,15 @@ def sentence(pair: PairedDifference, compared: Compared) -> str:
     sure = f"({percent}, {p_words(pair.p_adjusted)}{_corrected(compared)}, {_counts(pair)})"
     if found.mean == 0 and found.error == 0:
         return f"{pair.a} and {pair.b} are the same on every seed and example ({_counts(pair)})."
+    if found.mean == 0:
+        return f"Nothing sure between {pair.a} and {pair.b}: their means are the same {sure}."
     if pair.p_adjusted < 1 - compared.level:
         return f"{ahead} is {word} than {behind} by {by} {sure}."
     return f"Nothing sure between {ahead} and {behind}: {ahead} is {word} by {by} {sure}."
 
 
-def notes(compared: Compared) -> list[str]:
-    """What a reader has to know: what the intervals cover, how points were chosen, how p-values were made."""
+def notes(compared: Compared, *, narrow: bool = False) -> list[str]:
+    """What a reader has to know of the `table`: what intervals cover, how points were chosen, how p-values were made."""
     found: dict[str, None] = {}
     over = {pair.difference.over for pair in compared.pairs}
     if over == {"seeds and examples"}:
@@ -65,14 +66,15 @@ def notes(compared: Compared) -> list[str]:
     ):
         if kind in over:
             found[said] = None
-    if _corrected(compared):
-        name, count = CORRECTIONS[compared.correction], len(compared.pairs)
+    count = sum(not math.isnan(pair.p_value) for pair in compared.pairs)
+    if _corrected(compared) and count:
+        name = CORRECTIONS[compared.correction]
         found[f"p is corrected for {count} comparisons ({name}); each interval is for itself."] = None
     if compared.measure.quantity == "perplexity":
         found["Perplexity is e to the power of the loss: --metric loss compares by examples, too."] = None
     found.update(dict.fromkeys(compared.notes))
     found.update(dict.fromkeys(note for pair in compared.pairs for note in pair.notes))
-    if any(not math.isnan(pair.p_flips) for pair in compared.pairs):
+    if not narrow and any(not math.isnan(pair.p_flips) for pair in compared.pairs):
         found[_about_flips(compared.pairs)] = None
     return list(found)
 
@@ -161,6 +163,6 @@ def _corrected(compared: Compared) -> str:
 
 
 def _counts(pair: PairedDifference) -> str:
-    seeds = f"{pair.difference.seeds} seed" + ("" if pair.difference.seeds == 1 else "s")
-    examples = pair.difference.examples
-    return f"{seeds} {TIMES} {examples} examples" if "examples" in pair.difference.over else seeds
+    seeds = counted(pair.difference.seeds, "seed")
+    examples = counted(pair.difference.examples, "example")
+    return f"{seeds} {TIMES} {examples}" if "examples" in pair.difference.over else seeds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,19 +68,19 @@ def export(
     try:
         folder = out.parent if to == "duckdb" else out
         folder.mkdir(parents=True, exist_ok=True)
-        for target in set(targets.values()):
-            _aside(target).unlink(missing_ok=True)
+        _remove_unfinished(targets.values())
         for relation in found:
             rows = _written(results, relation, write, _aside(targets[relation.name]))
             done.append(Exported(relation.name, targets[relation.name], rows))
         for target in set(targets.values()):
             os.replace(_aside(target), target)
+            if to == "duckdb":
+                _log_of(target).unlink(missing_ok=True)  # of the file that was there
     except OSError as error:
         raise ResultsError(f"cannot write {error.filename or out}: {error.strerror or error}") from None
     finally:
-        for target in set(targets.values()):
-            with suppress(OSError):
-                _aside(target).unlink()
+        with suppress(OSError):
+            _remove_unfinished(targets.values())
     return done
 
 
@@ -110,6 +110,17 @@ def _refuse(out: Path, to: Kind, targets: list[Path], force: bool) -> None:
     if there and not force:
         more = f" and {len(there) - 1} more are" if len(there) > 1 else " is"
         raise ResultsError(f"{there[0]}{more} there already; --force overwrites")
+
+
+def _remove_unfinished(targets: Iterable[Path]) -> None:
+    """What an export that was stopped left; DuckDB may leave a log beside its file, and would believe it."""
+    for target in set(targets):
+        for path in (_aside(target), _log_of(_aside(target))):
+            path.unlink(missing_ok=True)
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.wal")
 
 
 def _aside(target: Path) -> Path:

@@ -70,13 +70,16 @@ def write_duckdb(path: Path, name: str, columns: Columns, rows: Rows) -> int:
 
     schema = _schema(columns)
     count = 0
-    with duckdb.connect(str(path)) as connection:
-        connection.register("incoming", schema.empty_table())
-        connection.execute(f'CREATE TABLE "{name}" AS SELECT * FROM incoming')
-        for batch in _batches(schema, rows):
-            connection.register("incoming", pyarrow.Table.from_batches([batch]))
-            connection.execute(f'INSERT INTO "{name}" SELECT * FROM incoming')
-            count += batch.num_rows
+    try:
+        with duckdb.connect(str(path)) as connection:
+            connection.register("incoming", schema.empty_table())
+            connection.execute(f'CREATE TABLE "{name}" AS SELECT * FROM incoming')
+            for batch in _batches(schema, rows):
+                connection.register("incoming", pyarrow.Table.from_batches([batch]))
+                connection.execute(f'INSERT INTO "{name}" SELECT * FROM incoming')
+                count += batch.num_rows
+    except duckdb.Error as error:  # such as a full disk
+        raise OSError(str(error)) from error
     return count
 
 

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PIXELS = 24
-"""The side of the square of a pair of layers."""
+"""The side of the square of a pair of layers; less where the picture would be larger than `LARGEST`."""
+
+LARGEST = 2048
 
 COLOURS = ((0, 34, 78), (53, 69, 108), (102, 105, 112), (148, 142, 119), (200, 184, 102), (254, 232, 56))
 """Dark blue to yellow, ever brighter, which shows to those who see no red or no green, too."""
@@ -39,4 +41,5 @@ def heat_map(rows: Sequence[MeasuredSimilarity]) -> NDArray[Any]:
     stops = np.linspace(0, 1, len(COLOURS))
     colours = np.stack([np.interp(shares, stops, channel) for channel in np.transpose(COLOURS)], axis=-1)
     colours[~np.isfinite(values)] = MISSING
-    return colours[::-1].round().astype(np.uint8).repeat(PIXELS, axis=0).repeat(PIXELS, axis=1)
+    side = max(1, min(PIXELS, LARGEST // max(layers)))
+    return colours[::-1].round().astype(np.uint8).repeat(side, axis=0).repeat(side, axis=1)

@@ -44,8 +44,19 @@ def score_name(row: MeasuredScore) -> str:
 
 
 def pair_name(row: MeasuredSimilarity) -> str:
-    """`cka/program/math and code`: what is compared, without step, seed and layers."""
-    return f"{quantity_name(row)}/{row.task}/{row.a} and {row.b}"
+    """`cka/program/math and code`: what is compared, without seed and layers, at one point of what was swept.
+
+    Without the training step, unless the two stand at different ones: `math@25 and code@50`.
+    """
+    both = row.step_a is not None and row.step_b is not None and row.step_a != row.step_b
+    a, b = (f"{row.a}@{row.step_a}", f"{row.b}@{row.step_b}") if both else (row.a, row.b)
+    swept = "".join(f" {key}={short(row.parameters[key])}" for key in sorted(row.parameters))
+    return f"{quantity_name(row)}/{row.task}/{a} and {b}{swept}"
+
+
+def pair_step(row: MeasuredSimilarity) -> int | None:
+    """The training step of both models, or of the one that has steps: a base has none."""
+    return row.step_b if row.step_a is None else row.step_a if row.step_b is None else row.step
 
 
 def quantity_name(row: MeasuredScore | MeasuredSimilarity) -> str:
@@ -63,7 +74,7 @@ def by_pair(rows: Sequence[MeasuredSimilarity]) -> dict[tuple[str, int | None, i
     """The rows of each matrix, by `pair_name`, training step and seed."""
     found: dict[tuple[str, int | None, int], list[MeasuredSimilarity]] = {}
     for row in rows:
-        found.setdefault((pair_name(row), row.step, row.seed), []).append(row)
+        found.setdefault((pair_name(row), pair_step(row), row.seed), []).append(row)
     return found
 
 

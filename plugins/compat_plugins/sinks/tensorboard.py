@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import time
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,9 @@ from compat_spec.errors import CompatError
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
+
+LONGEST = 200
+"""Bytes that the name of a folder may have."""
 
 
 class TensorBoard(Sink):
@@ -98,7 +102,7 @@ class TensorBoard(Sink):
         now = time.time()
         events = [Event(wall_time=now, step=step or 0, summary=summary) for summary, step in summaries]
         if where not in self._files:
-            folder = self._place / where
+            folder = self._place.joinpath(*map(file_name, where.split("/")))
             folder.mkdir(parents=True, exist_ok=True)
             self._files[where] = folder / f"events.out.tfevents.{now:.0f}.{socket.gethostname()}.compat"
             events.insert(0, Event(wall_time=now, file_version="brain.Event:2"))
@@ -106,3 +110,11 @@ class TensorBoard(Sink):
             writer = RecordWriter(file)
             for event in events:
                 writer.write(event.SerializeToString())
+
+
+def file_name(name: str) -> str:
+    """A name, cut where file systems would not take it: a sweep over lists makes long ones."""
+    if len(name.encode()) <= LONGEST:
+        return name
+    kept = name.encode()[: LONGEST - 10].decode(errors="ignore")
+    return f"{kept}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

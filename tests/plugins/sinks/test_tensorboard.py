@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +14,13 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
+from compat_plugins.sinks.heat_map import heat_map
 from compat_plugins.sinks.tensorboard import TensorBoard
-from compat_spec.components import Sink
+from compat_spec.components import MeasuredSimilarity, Sink
 from compat_spec.errors import CompatError
+from compat_spec.results import open_results
+from compat_spec.run.sending import send_run
+from tests.results.made_up import score, similarity, start
 
 
 def read(folder: Path) -> EventAccumulator:
@@ -74,6 +80,45 @@ def test_points_are_in_hparams(tmp_path: Path, send: Callable[[Sink], tuple[str,
     content = read_back.SummaryMetadata("_hparams_/experiment").plugin_data.content
     experiment = plugin_data_pb2.HParamsPluginData.FromString(content).experiment
     assert [info.name.tag for info in experiment.metric_infos] == ["loss/program"]
+
+
+def test_matrices_at_other_points_are_curves_of_their_own(tmp_path: Path) -> None:
+    results = open_results(tmp_path / "results.db", create=True)
+    writer = start(results, parameters=["kernel"])
+    swept = [replace(similarity(0, 0, 0.5, steps=(10, 10)), parameters={"kernel": kernel}) for kernel in ("a", "b")]
+    apart = [similarity(0, 0, 0.25, steps=(10, 20)), similarity(0, 0, 0.75, steps=(20, 10))]
+    with_base = [replace(similarity(0, 0, 1.0, steps=(step, step)), step_b=None) for step in (30, 40)]
+    writer.similarities([*swept, *apart, *with_base])
+    writer.finish("finished")
+    send_run(results, results.run(writer.id), TensorBoard(folder=str(tmp_path / "logs")))
+    folder = tmp_path / "logs" / f"routing-{writer.id}" / "similarities seed=0"
+    pair = "cka/program/math and code"
+    for name, curve in {
+        f"{pair} kernel=a": [(10, 0.5)],
+        f"{pair} kernel=b": [(10, 0.5)],
+        "cka/program/math@10 and code@20": [(0, 0.25)],
+        "cka/program/math@20 and code@10": [(0, 0.75)],
+        pair: [(30, 1.0), (40, 1.0)],
+    }.items():
+        assert scalars(folder, name) == curve
+
+
+def test_a_sweep_over_long_lists_has_folders(tmp_path: Path) -> None:
+    results = open_results(tmp_path / "results.db", create=True)
+    writer = start(results, parameters=["weights"])
+    writer.scores([score("blend", 1.0, weights=[0.125] * 90 + [last]) for last in (0.25, 0.5)])
+    writer.finish("finished")
+    send_run(results, results.run(writer.id), TensorBoard(folder=str(tmp_path / "logs")))
+    folders = [path for path in (tmp_path / "logs" / f"routing-{writer.id}").iterdir() if path.is_dir()]
+    assert len(folders) == 2
+    assert all(scalars(folder, "loss/program") == [(0, 1.0)] for folder in folders)
+
+
+def test_a_picture_of_many_layers_is_no_larger_than_a_screen() -> None:
+    known: dict[str, Any] = {"metric": "cka", "measure": "cka", "quantity": "cka", "task": "t", "a": "a", "b": "b"}
+    known |= {"step_a": 1, "step_b": 1, "seed": 0, "parameters": {}, "se": None, "n": 1, "fingerprint": "f"}
+    rows = [MeasuredSimilarity(layer_a=layer, layer_b=layer, value=1.0, **known) for layer in range(1000)]
+    assert heat_map(rows).shape == (2000, 2000, 3)
 
 
 def test_a_file_in_the_way_is_an_error(tmp_path: Path) -> None:

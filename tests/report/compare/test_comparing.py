@@ -103,6 +103,17 @@ def test_of_one_number_nothing_is_sure(results: Results) -> None:
         "average is better than blend by 1.00 nats per token; how sure that is, 1 seed cannot tell."
     ]
     assert dict(zip(words.COLUMNS, words.rows(found)[0], strict=True))["p_value"] is None
+    record(results, [score(name, 1.0) for name in ("average", "blend", "base")])
+    assert "corrected" not in " ".join(words.notes(compare(results, ["average", "blend", "base"])))
+
+
+def test_means_that_are_the_same_are_no_lead(results: Results) -> None:
+    ones, halves, either = np.ones(4), np.full((1, 4), 0.5), np.array([[0.0, 1.0, 0.0, 1.0]])
+    record(results, measured("average", halves, weights=ones) + measured("blend", either, weights=ones))
+    assert words.sentences(compare(results, ["average", "blend"])) == [
+        "Nothing sure between average and blend: their means are the same "
+        f"(95 % CI -0.92 to 0.92, p = 1.00, 1 seed {words.TIMES} 4 examples)."
+    ]
 
 
 def test_several_are_compared_each_with_each_and_corrected(results: Results) -> None:
@@ -117,6 +128,9 @@ def test_several_are_compared_each_with_each_and_corrected(results: Results) -> 
     assert [pair.p_adjusted for pair in by_bh.pairs] == pytest.approx(stats.false_discovery_control(p_values))
     assert [pair.p_adjusted for pair in plain.pairs] == p_values
     assert "(Holm)" in " ".join(words.notes(found))
+    for narrow in (False, True):
+        told = "p (flips)" in words.table(found, narrow=narrow)[0]
+        assert any("p (flips)" in note for note in words.notes(found, narrow=narrow)) == told
 
 
 def test_all_merges_are_compared_with_one(results: Results) -> None:
@@ -254,6 +268,12 @@ def test_a_metric_that_was_measured_on_two_tasks_asks_which(results: Results) ->
     with pytest.raises(UsageError, match="choose --task math or program"):
         compare(results, ["average", "blend"])
     assert compare(results, ["average", "blend"], task="math").measure.task == "math"
+
+
+def test_merges_that_were_not_measured_on_the_task_are_no_merges_to_compare(results: Results) -> None:
+    rows = [row for name in ("average", "base") for row in measured(name, losses(0), task="math")]
+    record(results, rows + [row for name in ("blend", "base") for row in measured(name, losses(0), task="program")])
+    assert [pair.a for pair in compare(results, [], against="base", task="math").pairs] == ["average"]
 
 
 def test_a_quantity_that_nobody_knows_is_higher_or_lower(results: Results) -> None:
