@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.padding import Padding
 
+from compat_spec.cli import completion
+
 if TYPE_CHECKING:
     from compat_spec.registry import Plugin
     from compat_spec.testing import Outcome
@@ -21,7 +23,10 @@ def check(
     names: Annotated[
         list[str],
         typer.Argument(
-            help="What `use:` says, or a kind (merges) for all of it.", metavar="NAME...", show_default=False
+            help="What `use:` says, or a kind (merges) for all of it.",
+            metavar="NAME...",
+            show_default=False,
+            autocompletion=completion.kinds_and_plugins,
         ),
     ],
     with_: Annotated[
