@@ -21,6 +21,9 @@ from compat_spec.testing.subject import Subject
 
 Gravity: TypeAlias = Literal["broken", "clash", "untidy"]
 
+ANATOMIES = "compat.anatomies"
+"""Read by `compat_spec.nn.anatomy`, which imports torch."""
+
 TIDINESS = ("says_what_it_does", "describes_its_parameters", "has_a_version")
 """The checks of the conformance kit that cost nothing, and that those who use a component notice."""
 
@@ -62,7 +65,7 @@ def _groups() -> Iterator[str]:
 
 def _unknown_groups() -> Iterator[Finding]:
     """Entry points that nobody reads."""
-    known = list(_groups())
+    known = [*_groups(), ANATOMIES]
     for group in sorted(entry_points().groups):
         if not group.startswith("compat.") or group in known:
             continue

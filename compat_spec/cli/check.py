@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 from rich.console import Console
 from rich.padding import Padding
 
+from compat_spec.cli import completion
+
 if TYPE_CHECKING:
     from compat_spec.registry import Plugin
     from compat_spec.testing import Outcome
 
-MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("-", "yellow")}
+Status: TypeAlias = Literal["passed", "failed", "skipped"]
+
+MARKS: Mapping[Status, tuple[str, str]] = {"passed": ("✓", "green"), "failed": ("✗", "red"), "skipped": ("-", "yellow")}
 
 
 def check(
     names: Annotated[
         list[str],
         typer.Argument(
-            help="What `use:` says, or a kind (merges) for all of it.", metavar="NAME...", show_default=False
+            help="What `use:` says, or a kind (merges) for all of it.",
+            metavar="NAME...",
+            show_default=False,
+            autocompletion=completion.kinds_and_plugins,
         ),
     ],
     with_: Annotated[
@@ -45,9 +52,12 @@ def check(
     console = Console(highlight=False, markup=False)
     if len(plugins) > 1:
         import_together({plugin.component.__module__ for plugin in plugins if plugin.component is not None})
-    failed = [plugin for plugin in plugins if not _check(plugin, parameters, console, briefly=len(plugins) > 1)]
+    marks = Counter(_check(plugin, parameters, console, briefly=len(plugins) > 1) for plugin in plugins)
+    failed = marks["failed"]
     if len(plugins) > 1:
-        verdict = f"{len(failed)} of them do not keep their contract" if failed else "all keep their contract"
+        verdict = f"{failed} of them do not keep their contract" if failed else "all keep their contract"
+        if marks["skipped"]:
+            verdict += f", as far as they could be checked: {marks['skipped']} could not, for lack of parameters"
         console.print(
             f"\n{counted(len(plugins), 'component')}: {verdict}", style="bold red" if failed else "bold green"
         )
@@ -86,8 +96,11 @@ def _parameters(pairs: Sequence[str]) -> Mapping[str, Any]:
     return found
 
 
-def _check(plugin: Plugin, parameters: Mapping[str, Any], console: Console, *, briefly: bool) -> bool:
-    """Check one component, and print how it went: each check, or what is out of the ordinary."""
+def _check(plugin: Plugin, parameters: Mapping[str, Any], console: Console, *, briefly: bool) -> Status:
+    """Check one component, and print how it went: each check, or what is out of the ordinary.
+
+    It is `skipped` when it cannot be made, so that hardly anything was checked.
+    """
     from compat_spec.cli.words import counted
     from compat_spec.installed import kind_of
     from compat_spec.testing import run_checks
@@ -99,7 +112,7 @@ def _check(plugin: Plugin, parameters: Mapping[str, Any], console: Console, *, b
             Padding(f"✗ it does not load: {plugin.error}; see compat plugins doctor", (0, 0, 0, 2), expand=False),
             style="red",
         )
-        return False
+        return "failed"
     if not briefly:
         console.print(about, style="bold")
     outcomes = []
@@ -109,16 +122,18 @@ def _check(plugin: Plugin, parameters: Mapping[str, Any], console: Console, *, b
             _print(outcome, console)
     counts = Counter(outcome.status for outcome in outcomes)
     summary = ", ".join(f"{counts[status]} {status}" for status in ("passed", "failed", "skipped") if counts[status])
+    (made,) = (outcome for outcome in outcomes if outcome.check.name == "can_be_made")
+    status: Status = "failed" if counts["failed"] else made.status
     if briefly:
-        mark, style = MARKS["failed" if counts["failed"] else "passed"]
-        console.print(f"{mark} {about}: {summary}", style=style if counts["failed"] else None)
+        mark, style = MARKS[status]
+        console.print(f"{mark} {about}: {summary}", style=style if status != "passed" else None)
         for outcome in outcomes:
             if outcome.status == "failed":
                 _print(outcome, console)
     _print_skipped(outcomes, console, briefly=briefly)
     if not briefly:
         console.print(f"{counted(len(outcomes), 'check')}: {summary}", style="bold red" if counts["failed"] else "bold")
-    return not counts["failed"]
+    return status
 
 
 def _print(outcome: Outcome, console: Console) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compat_spec.cli import completion
 from compat_spec.cli.options import DEFAULT_RESULTS, ResultsUrl
 from compat_spec.cli.query import FORMATS, Format
 from compat_spec.cli.runs import ROOMY
@@ -32,7 +33,12 @@ def compare(
         ),
     ] = None,
     results: ResultsUrl = DEFAULT_RESULTS,
-    run: Annotated[str, typer.Option(help="The beginning of a run's id, last, or the name of an experiment.")] = "last",
+    run: Annotated[
+        str,
+        typer.Option(
+            help="The beginning of a run's id, last, or the name of an experiment.", autocompletion=completion.runs
+        ),
+    ] = "last",
     metric: Annotated[str, typer.Option(help="A metric of the spec, or a quantity: loss, accuracy, answers.")] = "loss",
     task: Annotated[str | None, typer.Option(help="The task, where the metric was measured on several.")] = None,
     split: Annotated[str | None, typer.Option(help="The split, where the metric was measured on several.")] = None,

@@ -19,6 +19,30 @@ def plugins(incomplete: str) -> list[str]:
     return _beginning(_plugins(), incomplete)
 
 
+def kinds(incomplete: str) -> list[str]:
+    """The kinds of plugins: `merges` and the others."""
+    from compat_spec import registry
+
+    return _beginning((namespace.removeprefix("compat.") for namespace in registry.CONTRACTS), incomplete)
+
+
+def kinds_and_plugins(incomplete: str) -> list[str]:
+    """Both, for a command that takes all of a kind, too."""
+    return [*kinds(incomplete), *plugins(incomplete)]
+
+
+def sinks(incomplete: str) -> list[str]:
+    """The names of the installed sinks."""
+    from compat_spec import registry
+
+    return _beginning(registry.names("compat.sinks"), incomplete)
+
+
+def kinds_to_start(incomplete: str) -> list[str]:
+    """What `compat plugins new` makes: `merge` and the others."""
+    return [kind.removesuffix("s") for kind in kinds("") if kind.startswith(incomplete)]
+
+
 def executors(incomplete: str) -> list[str]:
     """The names of the installed executors."""
     from compat_spec import registry

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from compat_spec.cli import completion
 from compat_spec.cli.options import DEFAULT_RESULTS, ResultsUrl
 
 
@@ -29,6 +30,7 @@ def export(
         typer.Argument(
             help="The beginning of a run's id, `last`, or the name of an experiment: only that run.",
             metavar="RUN",
+            autocompletion=completion.runs,
             show_default="what the views show",
         ),
     ] = None,

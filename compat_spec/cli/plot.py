@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compat_spec.cli.options import DEFAULT_RESULTS, ResultsUrl
+from compat_spec.cli.options import DEFAULT_RESULTS, ResultsUrl, RunName
 from compat_spec.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,9 +20,7 @@ ALL = "all"
 
 def plot(
     chart: Annotated[str, typer.Argument(help="The name of a chart, from --list, or `all`.", metavar="CHART")] = ALL,
-    run: Annotated[
-        str, typer.Argument(help="The beginning of a run's id, `last`, or the name of an experiment.", metavar="RUN")
-    ] = "last",
+    run: RunName = "last",
     results: ResultsUrl = DEFAULT_RESULTS,
     out: Annotated[
         Path | None,

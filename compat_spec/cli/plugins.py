@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from compat_spec.cli import plugins_new
+from compat_spec.cli import completion, plugins_new
 from compat_spec.cli.check import check
 from compat_spec.cli.doctor import doctor
 
@@ -31,7 +31,10 @@ app.command(epilog="Example: compat plugins doctor")(doctor)
 def list_(
     kind: Annotated[
         str | None,
-        typer.Argument(help="models, trainers, tasks, merges, metrics, executors or sinks; all when left out."),
+        typer.Argument(
+            help="models, trainers, tasks, merges, metrics, executors or sinks; all when left out.",
+            autocompletion=completion.kinds,
+        ),
     ] = None,
 ) -> None:
     """List the installed plugins, each with its first line of help; broken ones with their error."""
@@ -64,7 +67,12 @@ def list_(
 
 @app.command(epilog="Example: compat plugins show routing")
 def show(
-    name: Annotated[str, typer.Argument(help="The name that a spec gives in `use:`, or distribution:name.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="The name that a spec gives in `use:`, or distribution:name.", autocompletion=completion.plugins
+        ),
+    ],
 ) -> None:
     """Show a plugin: what it does, its source, and its parameters with types, defaults and meaning."""
     from compat_spec import installed

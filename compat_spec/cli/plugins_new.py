@@ -8,9 +8,16 @@ from typing import Annotated
 
 import typer
 
+from compat_spec.cli import completion
+
 
 def new(
-    kind: Annotated[str, typer.Argument(help="model, trainer, task, merge, metric, executor or sink.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="model, trainer, task, merge, metric, executor or sink.", autocompletion=completion.kinds_to_start
+        ),
+    ],
     name: Annotated[str, typer.Argument(help="What a spec shall call it in `use:`, such as my-merge.")],
     contract: Annotated[
         str,

@@ -7,15 +7,13 @@ from typing import Annotated
 
 import typer
 
-from compat_spec.cli.options import DEFAULT_RESULTS, ResultsUrl
+from compat_spec.cli.options import DEFAULT_RESULTS, ResultsUrl, RunName
 from compat_spec.cli.words import size_in_words
 from compat_spec.errors import UsageError
 
 
 def report(
-    run: Annotated[
-        str, typer.Argument(help="The beginning of a run's id, `last`, or the name of an experiment.", metavar="RUN")
-    ] = "last",
+    run: RunName = "last",
     results: ResultsUrl = DEFAULT_RESULTS,
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.", metavar="FILE")] = Path("report.html"),
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
-from compat_spec.cli.options import DEFAULT_RESULTS, ResultsUrl
+from compat_spec.cli.options import DEFAULT_RESULTS, ResultsUrl, RunName
 from compat_spec.cli.sinks import SinkTexts, make_sinks
 
 
 def send(
-    run: Annotated[
-        str, typer.Argument(help="The beginning of a run's id, `last`, or the name of an experiment.", metavar="RUN")
-    ] = "last",
+    run: RunName = "last",
     sink: SinkTexts = None,
     results: ResultsUrl = DEFAULT_RESULTS,
 ) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from compat_spec.cli import completion
+
 if TYPE_CHECKING:
     from compat_spec.components import Sink
 
@@ -18,6 +20,7 @@ SinkTexts: TypeAlias = Annotated[
         metavar="NAME|{use: NAME, …}",
         help="What else gets the numbers, see compat plugins list sinks: --sink wandb, or with parameters "
         "--sink '{use: mlflow, experiment: merging}'. May be repeated.",
+        autocompletion=completion.sinks,
     ),
 ]
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any, Literal, TypeAlias
 
 from compat_spec.components import Component
+from compat_spec.errors import CompatError
 from compat_spec.testing.kinds import FILES
 from compat_spec.testing.parameters import CannotMakeUp
 from compat_spec.testing.subject import Subject
@@ -54,6 +55,11 @@ class Check:
         except (ContractBroken, CannotMakeUp, NotChecked):
             raise
         except Exception as error:
+            if isinstance(error, CompatError) and subject.is_checked_with_its_docstring:
+                raise CannotMakeUp(
+                    f"{error} (it was checked with the example of its docstring: give parameters that do here, as in "
+                    f"contract({subject.name}, {{…}}) or `compat plugins check … --with NAME=VALUE`)"
+                ) from error
             what = f"{subject.name} raised {type(error).__name__}: {error}"
             raise ContractBroken(f"{what}\n(while this was checked: {self.meaning})") from error
 

@@ -7,6 +7,7 @@ import math
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
+from itertools import islice, product
 from typing import Any, get_args, get_origin
 
 import yaml
@@ -22,6 +23,9 @@ MODELS = ("first", "second", "third")
 
 BASE = "base"
 TASK = "task"
+
+MOST_TRIED = 100
+"""Combinations of made-up values."""
 
 
 class CannotMakeUp(Exception):  # noqa: N818
@@ -44,9 +48,10 @@ def example_parameters(component: type[Component], given: Mapping[str, Any]) -> 
     }
     tried = []
     if all(missing.values()):
-        tried = [{name: values[0] for name, values in missing.items()}]
-        # some merges are of two models, and some of one
-        tried += [{**tried[0], "models": count} for count in missing.get("models", ())[1:]]
+        # some merges are of two models, and some of one; and some numbers have to be in order
+        together = (dict(zip(missing, values, strict=True)) for values in product(*missing.values()))
+        first, *others = islice(together, MOST_TRIED)
+        tried = [first, *({**first, "models": count} for count in missing.get("models", ())[1:]), *others]
     tried += list(_docstring_examples(component))
     for more in tried:
         parameters = {**more, **given}
@@ -54,7 +59,15 @@ def example_parameters(component: type[Component], given: Mapping[str, Any]) -> 
             return parameters
     if tried and _is_broken(component, {**tried[0], **given}):
         return {**tried[0], **given}
-    raise CannotMakeUp(_how_to_give(component, given, [name for name, values in missing.items() if not values]))
+    unknown = [name for name, values in missing.items() if not values]
+    raise CannotMakeUp(_how_to_give(component, {**(tried[0] if tried else {}), **given}, list(missing), unknown))
+
+
+def are_of_the_docstring(component: type[Component], given: Mapping[str, Any], parameters: Mapping[str, Any]) -> bool:
+    """Whether parameters come from the example of a docstring, which may name a file or a server that is not here."""
+    return set(parameters) > set(given) and any(
+        {**more, **given} == dict(parameters) for more in _docstring_examples(component)
+    )
 
 
 def _objection(component: type[Component], parameters: Mapping[str, Any]) -> Exception | None:
@@ -75,15 +88,15 @@ def _is_broken(component: type[Component], parameters: Mapping[str, Any]) -> boo
     return not isinstance(error, CompatError)
 
 
-def _how_to_give(component: type[Component], given: Mapping[str, Any], unknown: list[str]) -> str:
+def _how_to_give(component: type[Component], tried: Mapping[str, Any], missing: list[str], unknown: list[str]) -> str:
     if unknown:
         names = " and ".join(map(repr, unknown))
         what = f"nothing says what {names} of {component.__name__} may be"
     else:
-        error = _objection(component, given)
+        error = _objection(component, tried)
         reason = error.errors(include_url=False)[0]["msg"] if isinstance(error, ValidationError) else str(error)
         what = f"{component.__name__} takes none of the parameters that can be made up ({reason})"
-    name = unknown[0] if unknown else "name"
+    name = next(iter([*unknown, *(one for one in missing if one != "models"), "name"]))
     return (
         f"{what}: give parameters, contract({component.__name__}, {{'{name}': …}}) or `compat plugins check … --with "
         f"{name}=…`; or write `examples=[…]` into the Field"
@@ -107,6 +120,12 @@ def _of_type(annotation: Any, marks: list[Any] | None = None) -> Iterator[Any]:
         yield BASE
     elif get_origin(annotation) in (tuple, list) and ModelName in get_args(annotation):
         yield from ([*MODELS[:count]] for count in (2, 3, 1))
+    elif get_origin(annotation) in (tuple, list):
+        for value in islice(_of_type(get_args(annotation)[0]), 1):
+            yield from ([value] * count for count in (2, 3, 1))
+    elif get_origin(annotation) in (dict, Mapping):
+        keys, values = get_args(annotation)
+        yield from ({key: value} for key, value in islice(zip(_of_type(keys), _of_type(values), strict=False), 1))
     elif annotation in (float, int):
         yield from (annotation(number) for number in _numbers(marks or []) if number == annotation(number))
     elif annotation is bool:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from compat_spec.components import Component
-from compat_spec.testing.parameters import example_parameters
+from compat_spec.testing.parameters import are_of_the_docstring, example_parameters
 
 T = TypeVar("T")
 
@@ -34,6 +34,11 @@ class Subject:
     def parameters(self) -> Mapping[str, Any]:
         """Parameters that it should take. Raises `CannotMakeUp`."""
         return example_parameters(self.component, self.given)
+
+    @property
+    def is_checked_with_its_docstring(self) -> bool:
+        """Whether the parameters are those of its docstring's example."""
+        return are_of_the_docstring(self.component, self.given, self.parameters)
 
     def make(self, **changed: Any) -> Any:
         """The component with these parameters, some of them changed."""

@@ -95,6 +95,14 @@ def test_several_are_a_line_each_with_what_is_wrong_below_it() -> None:
     assert text.splitlines()[-1].endswith(" of them do not keep their contract")
 
 
+def test_what_could_not_be_checked_is_not_said_to_keep_its_contract() -> None:
+    status, text = run("text", "compat-spec:nearswap")
+    assert status == 0
+    assert "- text (task)" in text
+    last = " ".join(text[text.index("2 components") :].split())
+    assert last.startswith("2 components: all keep their contract, as far as they could be checked: 1 could not,")
+
+
 def test_a_kind_is_all_that_there_is_of_it_each_once() -> None:
     named = [(plugin.namespace, plugin.use) for plugin in _named(["merges", "linear", "compat-spec:slerp", "local"])]
     assert named == [

@@ -63,6 +63,8 @@ outdated = outdated:Merge
 linear = theirs:First
 [compat.merge]
 nobody = theirs:First
+[compat.anatomies]
+phi = theirs:First
 [compat.zzz]
 stray = theirs:First
 [compat.importers]
@@ -122,6 +124,7 @@ def test_a_group_that_nobody_reads_is_told(found: dict[str, doctor.Finding]) -> 
     assert nobody.advice == "did you mean compat.merges?"
     assert stray.advice.startswith("there are compat.models, compat.trainers, ")
     assert stray.gravity == "broken"
+    assert "phi of their-pkg 1.0" not in found, "compat_spec.nn.anatomy reads it"
 
 
 def test_what_a_distribution_needs_is_told(site: Site) -> None:

@@ -15,7 +15,12 @@ from compat_spec import registry
 from compat_spec.cli.main import app
 from compat_spec.errors import CompatError, UsageError
 from compat_spec.templates.plugin_project import FORMS, PluginProject
+from compat_spec.testing.imports import import_together
 from tests.installed import Site
+
+pytest_plugins = ["pytester"]
+
+WIDE = {"COLUMNS": "200"}
 
 ROOT = Path(__file__).parents[2]
 ALL = [(kind, contract) for kind, contracts in FORMS.items() for contract in contracts]
@@ -61,11 +66,9 @@ def test_every_kind_of_plugin_has_a_template() -> None:
 
 
 def test_each_is_shown_with_its_kind_and_help(site: Site) -> None:
-    code = (
-        "import sys; from typer.testing import CliRunner; from compat_spec.cli.main import app\n"
-        "for name in sys.argv[1:]: print(CliRunner().invoke(app, ['plugins', 'show', name]).stdout)"
-    )
-    shown = site.python(code, *(name_of(*one) for one in ALL)).stdout
+    with site.here():
+        names = [name_of(*one) for one in ALL]
+        shown = "".join(CliRunner().invoke(app, ["plugins", "show", name], env=WIDE).stdout + "\n" for name in names)
     for kind, contract in ALL:
         name = name_of(kind, contract)
         module = name.replace("-", "_")
@@ -73,11 +76,15 @@ def test_each_is_shown_with_its_kind_and_help(site: Site) -> None:
         assert re.search(rf"^{name} \({kind}\), from {name} \d.*\n{module}:{class_name}\n\n\w.*\.", shown, re.MULTILINE)
 
 
-def test_the_tests_of_each_pass(site: Site) -> None:
+def test_the_tests_of_each_pass(site: Site, pytester: pytest.Pytester) -> None:
+    """In this process, which has imported torch; what each imports is asked of one fresh process for all."""
     options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-c", "/dev/null", "--import-mode=importlib")
-    done = site.run(sys.executable, "-m", "pytest", *options, "--rootdir", site.folder, site.folder / "projects")
-    assert done.returncode == 0, done.stdout
-    assert "failed" not in done.stdout
+    with site.here():
+        import_together([name_of(*one).replace("-", "_") for one in ALL])
+        done = pytester.runpytest_inprocess(*options, "--rootdir", site.folder, site.folder / "projects")
+    counts = done.parseoutcomes()
+    assert done.ret == 0
+    assert counts["passed"] > 15 * len(ALL)
 
 
 def test_ruff_finds_nothing(site: Site) -> None:
@@ -91,15 +98,18 @@ def test_ruff_finds_nothing(site: Site) -> None:
         assert ruff.returncode == 0, ruff.stdout
 
 
-def test_mypy_finds_nothing(site: Site, tmp_path: Path) -> None:
-    """Strictly, but for the types of other libraries, which it would take a minute to read."""
+def test_mypy_finds_nothing(site: Site, tmp_path: Path, cache: pytest.Cache) -> None:
+    """Strictly, but for the types of other libraries, which it would take a minute to read.
+
+    What it has read of compat and pydantic is kept between runs, as pytest's own cache is.
+    """
     (tmp_path / "mypy.ini").write_text(
         "[mypy]\nstrict = True\nplugins = pydantic.mypy\ndisallow_subclassing_any = False\nfollow_imports = skip\n"
         "[mypy-compat_spec.*,pydantic.*,pydantic_core.*,typing_extensions,annotated_types]\nfollow_imports = normal\n"
     )
     files = [*site.folder.glob("projects/*/*.py"), *site.folder.glob("projects/*/tests/*.py")]
     assert len(files) == 2 * len(ALL)
-    options = ("--config-file", tmp_path / "mypy.ini", "--cache-dir", tmp_path / "cache")
+    options = ("--config-file", tmp_path / "mypy.ini", "--cache-dir", cache.mkdir("mypy-of-new-plugins"))
     mypy = subprocess.run(
         [sys.executable, "-m", "mypy", *options, *files],
         env={"MYPYPATH": str(site.folder)},

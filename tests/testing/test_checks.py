@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from compat_spec.testing import Check, Subject, checks_of
+from compat_spec.testing import Check, Subject, checks_of, run_checks
 from compat_spec.testing.checks import NotChecked, outcome_of
 from compat_spec.testing.kinds import FILES
 from tests.testing.bad import (
@@ -62,6 +64,12 @@ def test_what_the_bad_ones_are_made_of_is_good(component: type) -> None:
             check.run(Subject(component))
         except NotChecked:
             continue
+
+
+def test_what_an_executor_writes_goes_away_with_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert all(outcome.status == "passed" for outcome in run_checks(executors.Writing))
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_check_says_what_has_to_hold() -> None:

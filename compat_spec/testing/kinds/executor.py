@@ -10,6 +10,7 @@ from typing import Any
 
 from compat_spec.components import Executor, Job, JobReport, Link
 from compat_spec.testing.checks import Checks, demand
+from compat_spec.testing.empty_folder import in_empty_folder
 from compat_spec.testing.subject import Subject
 
 check = Checks(Executor)
@@ -109,7 +110,11 @@ def _wait(
 
 
 def _scenario(subject: Subject) -> Scenario:
-    return subject.once("scenario", lambda: _run(subject))
+    def run() -> Scenario:
+        with in_empty_folder():
+            return _run(subject)
+
+    return subject.once("scenario", run)
 
 
 @check
@@ -155,6 +160,7 @@ def passes_on_progress(subject: Subject) -> None:
 @check
 def closes_when_nothing_ran(subject: Subject) -> None:
     """It can be opened and closed again without a job."""
-    executor = subject.make()
-    executor.open(Runner(), ["cpu"], HeardLink())
-    executor.close()
+    with in_empty_folder():
+        executor = subject.make()
+        executor.open(Runner(), ["cpu"], HeardLink())
+        executor.close()

@@ -46,7 +46,7 @@ def _equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 @check.where(_has_a_network)
 def makes_a_tokenizer(subject: Subject) -> None:
-    """The tokenizer is the same each time, has an end of text, and gives back what it reads."""
+    """The tokenizer is the same each time, has an end of text, and makes tokens of any text."""
     tokenizer = subject.once("tokenizer", lambda: _tokenizer(subject))
     demand(tokenizer.eos_token_id is not None, "The tokenizer has no end-of-text token, which ends every example.")
     text = "3 + 4 = 7"

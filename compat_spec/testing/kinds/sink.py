@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from compat_spec.components import EndedStep, MeasuredScore, MeasuredSimilarity, Sink, StartedRun
 from compat_spec.errors import CompatError
 from compat_spec.testing.checks import Checks, NotChecked, demand
+from compat_spec.testing.empty_folder import in_empty_folder
 from compat_spec.testing.subject import Subject
 
 check = Checks(Sink)
@@ -160,7 +158,7 @@ def _pass_on(subject: Subject) -> Scenario:
 
 def _elsewhere(subject: Subject, calls: Any) -> Any:
     """Make the calls in a thread, as a run does, while the working folder is one that is empty and goes away."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, contextlib.chdir(Path(folder)):
+    with in_empty_folder():
         sink = _usable(subject)
         with ThreadPoolExecutor(max_workers=1) as thread:
             return thread.submit(calls, sink).result()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 from pydantic import PrivateAttr
@@ -43,6 +44,14 @@ class Good(Executor):
 
     def close(self) -> None:
         assert self._runner is not None
+
+
+class Writing(Good):
+    """Good, and leaves a file in the working folder."""
+
+    def submit(self, job: Job) -> Future[JobReport]:
+        Path("jobs.log").write_text(job.label, "utf-8")
+        return super().submit(job)
 
 
 class NoRoom(Good):

@@ -63,6 +63,20 @@ class Dicing(Good):
             parameter += random.random()
 
 
+class Forgetful(Good):
+    """Lets the process's random numbers decide what drops out."""
+
+    def train(self, network: Network, data: Mapping[TaskName, EncodedSplit], session: TrainingSession) -> None:
+        network.module.train()
+        loss = network.logits(torch.zeros(1, 4, dtype=torch.long)).logsumexp(-1).sum()
+        network.module.eval()
+        own = [one for one in network.module.parameters() if one.requires_grad]
+        with torch.no_grad():
+            for parameter, gradient in zip(own, torch.autograd.grad(loss, own, allow_unused=True), strict=True):
+                if gradient is not None:
+                    parameter.sub_(gradient, alpha=0.01)
+
+
 class SecretlySeeded(Good):
     def uses_seed(self) -> bool:
         return False
@@ -99,6 +113,7 @@ BAD = [
     Bad(Greedy, "changes_what_it_may", "parameters that require no gradient"),
     Bad(Exploding, "changes_what_it_may", "are not finite"),
     Bad(Dicing, "trains_the_same_again", "seed everything that is drawn by session.seed"),
+    Bad(Forgetful, "trains_the_same_again", "seed everything that is drawn by session.seed"),
     Bad(SecretlySeeded, "says_whether_the_seed_matters", "uses_seed() says False"),
     Bad(Promising, "keeps_the_steps_that_it_promises", "promises the steps [2], which train never kept"),
     Bad(OffByOne, "goes_on_after_a_stop", "After a stop"),
