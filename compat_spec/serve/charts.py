@@ -13,6 +13,9 @@ SIDE = 26
 TASK = "datum.task + (datum.split ? ' (' + datum.split + ' split)' : '') + (datum.metric ? ', ' + datum.metric : '')"
 """For titles of panels. Similarities have no split, and means over metrics no metric."""
 
+ROLES = ["merge", "expert", "fine-tuned", "base"]
+"""In the order of the report, so that each has its colour there."""
+
 X = "x of the chart"
 """What the script calls the column of a swept parameter, whose own name may be none for Vega's expressions."""
 
@@ -63,7 +66,7 @@ INTERVALS: dict[str, Any] = {
         "width": 460,
         "encoding": {
             "y": {"field": "merge", "type": "nominal", "title": None, "sort": None},
-            "color": {"field": "role", "type": "nominal"},
+            "color": {"field": "role", "type": "nominal", "scale": {"domain": ROLES}},
         },
         "layer": [
             {

@@ -109,9 +109,10 @@ def quoted(column: str) -> str:
 
 
 STEPS = """(datum.step_a === null && datum.step_b === null ? ''
-    : datum.step_a === datum.step_b ? ', step ' + datum.step_a
-    : ', steps ' + datum.step_a + ' and ' + datum.step_b)"""
-PAIR = f"datum.models + ' on ' + datum.task + {STEPS}"
+    : datum.step_a === datum.step_b ? 'step ' + datum.step_a + ': '
+    : 'steps ' + datum.step_a + ' and ' + datum.step_b + ': ')"""
+PAIR = f"{STEPS} + datum.models + ' on ' + datum.task"
+"""What the maps differ in comes first: long titles are cut."""
 
 MODELS = "CASE WHEN metric = 'cka' THEN '' ELSE metric || ': ' END || a || ' and ' || b"
 """What was compared; by which metric, where it has a name of its own: there may be several that give CKA."""
