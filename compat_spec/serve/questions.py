@@ -49,7 +49,7 @@ def questions(parameters: Sequence[str]) -> list[Question]:
             does not find its own parameters (`:task`) beside them.
     """
     parameters = [name for name in parameters if not set(name) & set("'\"`:")]
-    return [_best_merges(parameters), *_sweeps(parameters), *FIXED]
+    return [_best_merges(parameters), *_sweeps(parameters), *FIXED, _router_load(parameters), *OF_RUNS]
 
 
 def _best_merges(parameters: Sequence[str]) -> Question:
@@ -87,6 +87,28 @@ GROUP BY run, task, split, merge, step, {column}
 ORDER BY task, split, merge, step, {column}""",
             chart=charts.over(name),
         )
+
+
+def _router_load(parameters: Sequence[str]) -> Question:
+    """For each point of a sweep by itself: routers at other points may have other experts."""
+    settings = [(name, quoted(name)) for name in parameters] + [("step", "step")]
+    at = " || ".join(f"coalesce(', {name} ' || {column}, '')" for name, column in settings)
+    return Question(
+        name="router_load",
+        title="Which experts do routers choose?",
+        description="The mean probability that the router of each block gives each expert, as a mean over seeds.",
+        sql=f"""SELECT task, merge, ltrim({at}, ', ') AS at, block, expert, round(avg(value), 4) AS load,
+    count(DISTINCT seed) AS seeds, run
+FROM routing
+WHERE quantity = 'load' AND {_where("")}
+GROUP BY run, task, merge, at, block, expert ORDER BY task, merge, at, block, expert""",
+        chart=charts.heat_map(
+            "expert",
+            "block",
+            "load",
+            panel="datum.merge + (datum.at ? ' (' + datum.at + ')' : '') + ' on ' + datum.task",
+        ),
+    )
 
 
 def _where(alias: str) -> str:
@@ -187,17 +209,9 @@ WHERE EXISTS (SELECT 1 FROM json_each(m.experts) e WHERE e.value = c.a OR e.valu
 ORDER BY c.task, l.merge, c.step, c.seed""",
         chart=charts.POINTS,
     ),
-    Question(
-        name="router_load",
-        title="Which experts do routers choose?",
-        description="The mean probability that the router of each block gives each expert, as a mean over seeds and "
-        "points of sweeps.",
-        sql=f"""SELECT task, merge, block, expert, round(avg(value), 4) AS load, count(DISTINCT seed) AS seeds, run
-FROM routing
-WHERE quantity = 'load' AND {_where("")}
-GROUP BY run, task, merge, block, expert ORDER BY task, merge, block, expert""",
-        chart=charts.heat_map("expert", "block", "load", panel="datum.merge + ' on ' + datum.task"),
-    ),
+)
+
+OF_RUNS = (
     Question(
         name="time_per_step",
         title="Where did the time go?",

@@ -108,6 +108,21 @@ def test_what_differs_is_not_drawn_as_one(tmp_path: Path) -> None:
     assert {row["split"] for row in answer(site, "over_alpha")} == {"test", "train"}
 
 
+def test_routers_at_other_points_are_not_one(tmp_path: Path) -> None:
+    results = open_results(tmp_path / "results.db", create=True)
+    loads = {2: (0.75, 0.25), 3: (0.5, 0.25, 0.25)}
+    rows = [
+        score("blend", load, quantity="load", block=0, expert=expert, step=80, parameters={"span": span})
+        for span, of_span in loads.items()
+        for expert, load in enumerate(of_span)
+    ]
+    record(results, rows, parameters=["span", "other"])
+    found = answer(site_of(str(tmp_path / "results.db")), "router_load")
+    assert [(row["at"], row["load"]) for row in found] == [
+        (f"span {span}, step 80", load) for span, of_span in loads.items() for load in of_span
+    ]
+
+
 def test_a_sweep_is_a_question_of_its_own(site: Site) -> None:
     found = [(row["step"], row["alpha"], row["loss"]) for row in answer(site, "over_alpha")]
     assert found == [(10, 0.0, 3.05), (10, 0.5, 3.55), (20, 0.0, 3.05), (20, 0.5, 3.55)]
