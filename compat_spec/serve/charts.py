@@ -10,6 +10,12 @@ SIDE = 26
 """Pixels of a cell of a heat map."""
 
 
+TASK = "datum.task + (datum.split ? ' (' + datum.split + ' split)' : '') + (datum.metric ? ', ' + datum.metric : '')"
+"""For titles of panels. Similarities have no split, and means over metrics no metric."""
+
+ROLES = ["merge", "expert", "fine-tuned", "base"]
+"""In the order of the report, so that each has its colour there."""
+
 X = "x of the chart"
 """What the script calls the column of a swept parameter, whose own name may be none for Vega's expressions."""
 
@@ -18,7 +24,7 @@ def over(x: str, y: str = "loss", *, colour: str = "step", title: str | None = N
     """Curves in a colour for each step, in panels by merge and task; or in other colours, in panels by task."""
     by_merge = colour == "step"
     ordered = {"type": "ordinal", "scale": {"scheme": "viridis"}} if by_merge else {"type": "nominal"}
-    panel = "datum.merge + ' on ' + datum.task" if by_merge else "datum.task"
+    panel = f"datum.merge + ' on ' + {TASK}" if by_merge else TASK
     return {
         "usermeta": {"rename": {x: X}},
         "transform": [{"calculate": panel, "as": "panel"}],
@@ -52,14 +58,15 @@ def heat_map(x: str, y: str, value: str, *, panel: str, order: str | None = None
 
 
 INTERVALS: dict[str, Any] = {
-    "facet": {"field": "task", "type": "nominal", "title": None},
+    "transform": [{"calculate": TASK, "as": "panel"}],
+    "facet": {"field": "panel", "type": "nominal", "title": None},
     "columns": 1,
     "resolve": {"scale": {"y": "independent"}},
     "spec": {
         "width": 460,
         "encoding": {
             "y": {"field": "merge", "type": "nominal", "title": None, "sort": None},
-            "color": {"field": "role", "type": "nominal"},
+            "color": {"field": "role", "type": "nominal", "scale": {"domain": ROLES}},
         },
         "layer": [
             {
@@ -77,6 +84,7 @@ INTERVALS: dict[str, Any] = {
 }
 
 POINTS: dict[str, Any] = {
+    "transform": [{"calculate": TASK, "as": "panel"}],
     "mark": {"type": "point", "filled": True, "size": 50, "tooltip": {"content": "data"}},
     "width": 460,
     "height": 280,
@@ -84,7 +92,7 @@ POINTS: dict[str, Any] = {
         "x": {"field": "cka", **QUANTITATIVE},
         "y": {"field": "loss", **QUANTITATIVE},
         "color": {"field": "merge", "type": "nominal"},
-        "facet": {"field": "task", "title": None, **PANEL, "columns": 1},
+        "facet": {"field": "panel", "title": None, **PANEL, "columns": 1},
     },
 }
 

@@ -27,6 +27,9 @@ NAME = "compat"
 LOCAL = frozenset(("localhost", "127.0.0.1", "[::1]"))
 """The names under which a browser here asks; a page elsewhere whose name was made to lead here has another."""
 
+READING = ("GET", "HEAD", "OPTIONS")
+"""The methods of requests that change nothing."""
+
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
@@ -92,6 +95,10 @@ def asgi_wrapper(datasette: Site) -> Callable[[App], App]:
             if scope["type"] == "http" and not _asks_locally(dict(scope["headers"]).get(b"host", b"")):
                 await Response.text("this is for the machine that it runs on only", status=403).asgi_send(send)
                 return
+            if scope["type"] == "http" and scope["method"] not in READING:
+                refusal = Response.text("results are only read here", status=405, headers={"allow": ", ".join(READING)})
+                await refusal.asgi_send(send)
+                return
             await app(scope, receive, send)
 
         return answer if _is_ours(datasette) else app
@@ -100,8 +107,9 @@ def asgi_wrapper(datasette: Site) -> Callable[[App], App]:
 
 
 def _asks_locally(host: bytes) -> bool:
-    name, colon, port = host.decode("latin-1").rpartition(":")
-    return (name if colon and port.isdecimal() else host.decode("latin-1")) in LOCAL
+    given = host.decode("latin-1").lower()
+    name, colon, port = given.rpartition(":")
+    return (name if colon and port.isdecimal() else given) in LOCAL
 
 
 async def _report(datasette: Site, request: Any) -> Response:

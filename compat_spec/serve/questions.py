@@ -49,7 +49,7 @@ def questions(parameters: Sequence[str]) -> list[Question]:
             does not find its own parameters (`:task`) beside them.
     """
     parameters = [name for name in parameters if not set(name) & set("'\"`:")]
-    return [_best_merges(parameters), *_sweeps(parameters), *FIXED]
+    return [_best_merges(parameters), *_sweeps(parameters), *FIXED, _router_load(parameters), *OF_RUNS]
 
 
 def _best_merges(parameters: Sequence[str]) -> Question:
@@ -78,14 +78,37 @@ def _sweeps(parameters: Sequence[str]) -> Iterator[Question]:
             title=f"Loss over {name}",
             description=f"The mean loss over seeds for each value of {name} and training step, at the best values of "
             f"what else was swept.",
-            sql=f"""SELECT task, merge, step, {column}, round(min(loss), 4) AS loss, round(loss_se, 4) AS se, seeds, run
+            sql=f"""SELECT task, split, merge, step, {column}, round(min(loss), 4) AS loss, round(loss_se, 4) AS se,
+    seeds, run
 FROM leaderboard
 WHERE {column} IS NOT NULL AND loss IS NOT NULL
   AND {_where("")}
 GROUP BY run, task, split, merge, step, {column}
-ORDER BY task, merge, step, {column}""",
+ORDER BY task, split, merge, step, {column}""",
             chart=charts.over(name),
         )
+
+
+def _router_load(parameters: Sequence[str]) -> Question:
+    """For each point of a sweep by itself: routers at other points may have other experts."""
+    settings = [(name, quoted(name)) for name in parameters] + [("step", "step")]
+    at = " || ".join(f"coalesce(', {name} ' || {column}, '')" for name, column in settings)
+    return Question(
+        name="router_load",
+        title="Which experts do routers choose?",
+        description="The mean probability that the router of each block gives each expert, as a mean over seeds.",
+        sql=f"""SELECT task, merge, ltrim({at}, ', ') AS at, block, expert, round(avg(value), 4) AS load,
+    count(DISTINCT seed) AS seeds, run
+FROM routing
+WHERE quantity = 'load' AND {_where("")}
+GROUP BY run, task, merge, at, block, expert ORDER BY task, merge, at, block, expert""",
+        chart=charts.heat_map(
+            "expert",
+            "block",
+            "load",
+            panel="datum.merge + (datum.at ? ' (' + datum.at + ')' : '') + ' on ' + datum.task",
+        ),
+    )
 
 
 def _where(alias: str) -> str:
@@ -93,18 +116,28 @@ def _where(alias: str) -> str:
 
 
 def _student() -> str:
-    """The 97.5 % quantile of Student's t with seeds - 1 degrees of freedom, in plain SQL; NULL for one seed."""
+    """The 97.5 % quantile of Student's t with seeds - 1 degrees of freedom, in plain SQL; NULL for one seed.
+
+    Of more than 21 seeds it is that of 21: a little wide rather than too narrow.
+    """
     from scipy.special import stdtrit
 
     cases = " ".join(f"WHEN {seeds} THEN {stdtrit(seeds - 1, 0.975):.3f}" for seeds in range(2, 21))
-    return f"CASE seeds WHEN 1 THEN NULL {cases} ELSE 2.05 END"
+    return f"CASE seeds WHEN 1 THEN NULL {cases} ELSE {stdtrit(20, 0.975):.3f} END"
 
 
 def quoted(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
 
 
-PAIR = "datum.models + ' on ' + datum.task + '"
+STEPS = """(datum.step_a === null && datum.step_b === null ? ''
+    : datum.step_a === datum.step_b ? 'step ' + datum.step_a + ': '
+    : 'steps ' + datum.step_a + ' and ' + datum.step_b + ': ')"""
+PAIR = f"{STEPS} + datum.models + ' on ' + datum.task"
+"""What the maps differ in comes first: long titles are cut."""
+
+MODELS = "CASE WHEN metric = 'cka' THEN '' ELSE metric || ': ' END || a || ' and ' || b"
+"""What was compared; by which metric, where it has a name of its own: there may be several that give CKA."""
 
 FIXED = (
     Question(
@@ -112,11 +145,11 @@ FIXED = (
         title="When do experts merge best?",
         description="The best loss of each merge at each training step of its experts, as a mean over seeds, where it "
         "has several steps. The lowest point of a curve is its critical step.",
-        sql=f"""SELECT task, merge, step, round(avg(best), 4) AS loss, count(*) AS seeds, run
-FROM (SELECT *, min(value) AS best FROM loss WHERE role = 'merge' GROUP BY run, task, split, merge, seed, step)
+        sql=f"""SELECT task, split, metric, merge, step, round(avg(best), 4) AS loss, count(*) AS seeds, run
+FROM (SELECT *, min(value) AS best FROM loss WHERE role = 'merge' GROUP BY run, task, split, metric, merge, seed, step)
 WHERE (run, task, merge) IN (SELECT run, task, merge FROM critical_steps) AND {_where("")}
-GROUP BY run, task, split, merge, step
-ORDER BY task, merge, step""",
+GROUP BY run, task, split, metric, merge, step
+ORDER BY task, split, metric, merge, step""",
         chart=charts.over("step", colour="merge", title="training step"),
     ),
     Question(
@@ -135,23 +168,24 @@ GROUP BY run, task, merge ORDER BY task, best_loss""",
         name="cka_by_layers",
         title="How alike are the layers of the experts?",
         description="CKA of each layer of one model with each of the other, as a mean over seeds.",
-        sql=f"""SELECT task, a || ' and ' || b AS models, step, layer_a, layer_b, round(avg(value), 4) AS cka,
-    count(*) AS seeds, run
+        sql=f"""SELECT task, {MODELS} AS models, step_a, step_b, layer_a, layer_b, round(avg(value), 4) AS cka,
+    count(DISTINCT seed) AS seeds, run
 FROM cka
 WHERE {_where("")}
-GROUP BY run, task, a, b, step_a, step_b, layer_a, layer_b ORDER BY task, models, step, layer_a, layer_b""",
-        chart=charts.heat_map("layer_b", "layer_a", "cka", panel=f"{PAIR}, step ' + datum.step", order="step"),
+GROUP BY run, task, metric, a, b, step_a, step_b, layer_a, layer_b
+ORDER BY task, models, step_a, step_b, layer_a, layer_b""",
+        chart=charts.heat_map("layer_b", "layer_a", "cka", panel=PAIR, order="step_a"),
     ),
     Question(
         name="cka_over_steps",
         title="How do the experts drift apart?",
         description="CKA of layers of the same depth over the training steps of the experts, as a mean over seeds and "
         "layers.",
-        sql=f"""SELECT task, a || ' and ' || b AS models, step, round(avg(value), 4) AS cka, min(value) AS least,
+        sql=f"""SELECT task, {MODELS} AS models, step, round(avg(value), 4) AS cka, min(value) AS least,
     max(value) AS most, count(DISTINCT seed) AS seeds, run
 FROM cka
 WHERE layer_a = layer_b AND step IS NOT NULL AND {_where("")}
-GROUP BY run, task, a, b, step ORDER BY task, models, step""",
+GROUP BY run, task, metric, a, b, step ORDER BY task, models, step""",
         chart=charts.over("step", "cka", colour="models", title="training step"),
     ),
     Question(
@@ -160,12 +194,12 @@ GROUP BY run, task, a, b, step ORDER BY task, models, step""",
         description="For each merge, training step and seed: the mean CKA of layers of the same depth of its experts, "
         "and the best loss of the merge.",
         sql=f"""WITH alike AS (
-    SELECT experiment, run, task, a, b, step, seed, avg(value) AS cka FROM cka
-    WHERE layer_a = layer_b AND step IS NOT NULL GROUP BY run, task, a, b, step, seed),
+    SELECT experiment, run, task, a, b, {MODELS} AS models, step, seed, avg(value) AS cka FROM cka
+    WHERE layer_a = layer_b AND step IS NOT NULL GROUP BY run, task, metric, a, b, step, seed),
 best AS (
-    SELECT run, task, merge, step, seed, min(value) AS loss FROM loss
-    WHERE role = 'merge' AND step IS NOT NULL GROUP BY run, task, merge, step, seed)
-SELECT c.task, l.merge, c.a || ' and ' || c.b AS models, c.step, c.seed, round(c.cka, 4) AS cka,
+    SELECT run, task, split, metric, merge, step, seed, min(value) AS loss FROM loss
+    WHERE role = 'merge' AND step IS NOT NULL GROUP BY run, task, split, metric, merge, step, seed)
+SELECT c.task, l.split, l.metric, l.merge, c.models, c.step, c.seed, round(c.cka, 4) AS cka,
     round(l.loss, 4) AS loss, c.run
 FROM alike c JOIN best l USING (run, task, step, seed)
     JOIN runs r ON r.id = c.run JOIN models m ON m.run_id = r.run_id AND m.name = l.merge
@@ -175,17 +209,9 @@ WHERE EXISTS (SELECT 1 FROM json_each(m.experts) e WHERE e.value = c.a OR e.valu
 ORDER BY c.task, l.merge, c.step, c.seed""",
         chart=charts.POINTS,
     ),
-    Question(
-        name="router_load",
-        title="Which experts do routers choose?",
-        description="The mean probability that the router of each block gives each expert, as a mean over seeds and "
-        "points of sweeps.",
-        sql=f"""SELECT task, merge, block, expert, round(avg(value), 4) AS load, count(DISTINCT seed) AS seeds, run
-FROM routing
-WHERE quantity = 'load' AND {_where("")}
-GROUP BY run, task, merge, block, expert ORDER BY task, merge, block, expert""",
-        chart=charts.heat_map("expert", "block", "load", panel="datum.merge + ' on ' + datum.task"),
-    ),
+)
+
+OF_RUNS = (
     Question(
         name="time_per_step",
         title="Where did the time go?",

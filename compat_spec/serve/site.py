@@ -27,6 +27,7 @@ VIEWS = {
     "accuracy": "The share of tokens that are predicted, for each seed.",
     "answers": "The share of examples that are answered, for each seed.",
     "perplexity": "The exponential of the loss, for each seed.",
+    "examples": "What each example of a split gave a model or merge, for each seed.",
     "cka": "The similarity of a layer of one model and a layer of another, by CKA.",
     "similarity": "The similarity of two layers by any measure; the column quantity says which.",
     "routing": "What the routers of merges do, for each block.",

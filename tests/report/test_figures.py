@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from compat_spec.report import charts
+from compat_spec.report import charts, html_report
 from compat_spec.report.export import export
 from compat_spec.report.figures.figure import DATA, Figure
 from compat_spec.report.figures.loss_against_similarity import rank_correlation
 from compat_spec.report.figures.parts import spacing
-from compat_spec.results import ModelRow, Results, SimilarityRow
+from compat_spec.results import ModelRow, Results, SimilarityRow, TaskRow
 from tests.report.made_up import NASTY, TASK, everything
 from tests.results.made_up import on_both, record, score, similarity, start
 
@@ -181,6 +182,50 @@ def test_of_hundreds_of_merges_the_best_are_drawn(results: Results) -> None:
 def test_a_run_without_numbers_has_no_charts_of_them(results: Results) -> None:
     record(results, [])
     assert list(charts(results)) == ["time-by-kind"]
+
+
+def test_a_sweep_without_any_number_is_not_drawn(results: Results) -> None:
+    rows = [score("blend", math.nan, alpha=alpha, step=step) for alpha in (0.0, 0.5) for step in (1, 2)]
+    record(results, [*rows, score("average", 2.0)], parameters=["alpha"])
+    assert not [name for name in charts(results) if name.startswith("sweep-")]
+    assert "Scores that are not numbers" in html_report(results)
+
+
+@pytest.mark.parametrize(
+    ("curves", "told"),
+    [
+        ([{10: 2.0, 20: 3.0}, {10: 2.5, 20: 3.5}], "rises by: blend 1.000 [1.000,\u00a01.000]. "),
+        (
+            [{10: 2.0, 20: 3.0}, {10: 2.5, 20: 2.25}],
+            "rises by: blend 0.375 [\u22127.566,\u00a08.316] (may be chance). ",
+        ),
+        ([{10: 2.0, 20: 1.5}, {10: 2.5, 20: 2.25}], "Lowest at the last step, so that no turn was seen: blend. "),
+    ],
+)
+def test_regression_is_told_with_its_sureness(results: Results, curves: list[dict[int, float]], told: str) -> None:
+    record(
+        results,
+        [score("blend", value, seed=seed, step=step) for seed, of in enumerate(curves) for step, value in of.items()],
+    )
+    assert told in of(charts(results), "steps-").summary + " "
+
+
+def test_similarity_of_the_own_task_stands_against_its_loss(results: Results) -> None:
+    """And that of others where there is none, which the caption says. A seed that is no number takes its step along."""
+    tasks = [TaskRow(name=name, use="word_problems") for name in ("program", "math", "far")]
+    writer = start(results, parameters=["alpha"], tasks=tasks)
+    for step in (10, 20, 30):
+        for task in ("program", "math"):
+            writer.scores([score("blend", step + alpha, step=step, alpha=alpha, task=task) for alpha in (0.0, 0.5)])
+        own = similarity(0, 0, math.nan if step == 30 else step / 100, steps=(step, step))
+        writer.similarities([own, similarity(0, 0, step / 100, steps=(step, step), seed=1)])
+        writer.similarities([replace(own, task="far", value=0.9)])
+    writer.finish("finished")
+    found = charts(results)
+    rows = of(found, "loss-against-cka-program").rows
+    assert {(row["step"], round(row["similarity"], 9)) for row in rows} == {(10, 0.1), (20, 0.2)}
+    assert "at the same step. " in of(found, "loss-against-cka-program").caption
+    assert "at the same step (on far and program). " in of(found, "loss-against-cka-math").caption
 
 
 def test_figures_show_themselves_in_notebooks(drawn: Mapping[str, Figure]) -> None:

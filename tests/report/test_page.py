@@ -12,7 +12,7 @@ import pytest
 from compat_spec.errors import CompatError
 from compat_spec.report import NothingToShow, html_report
 from compat_spec.report.page.page import description, embedded, vega
-from compat_spec.results import Results, ResultsError, StepRow
+from compat_spec.results import Results, ResultsError, ScoreRow, StepRow
 from tests.report.made_up import NASTY, everything
 from tests.results.made_up import info, record, score, start
 
@@ -178,3 +178,15 @@ def test_a_spec_that_cannot_be_read_has_no_description() -> None:
 def test_everything_again_while_it_runs(results: Results) -> None:
     everything(results, "running")
     assert "It was still running when this page was made" in html_report(results)
+
+
+def test_what_intervals_are_over_is_said_of_each_task(results: Results) -> None:
+    """Where tasks differ in their examples, the number of one is not told for all."""
+
+    def of(task: str, examples: int) -> list[ScoreRow]:
+        rows = [(place, float(place), 1.0) for place in range(examples)]
+        return [score("average", (examples - 1) / 2, seed=seed, task=task, examples=rows) for seed in (0, 1)]
+
+    record(results, of("program", 4) + of("math", 6))
+    intervals = "confidence intervals over 2 seeds and 4 examples on program and 2 seeds and 6 examples on math"
+    assert intervals in html_report(results)

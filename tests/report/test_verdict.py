@@ -12,9 +12,9 @@ from compat_spec.report.data.gathered import gather
 from compat_spec.report.data.intervals import Interval
 from compat_spec.report.page.verdict import Verdict, verdicts
 from compat_spec.report.wording import number
-from compat_spec.results import Results, ScoreRow
+from compat_spec.results import ModelRow, Results, ScoreRow
 from compat_spec.statistics import over_seeds_and_examples
-from tests.results.made_up import record, score
+from tests.results.made_up import MODELS, record, score
 
 
 def verdict(results: Results, scores: list[ScoreRow], **more: Any) -> Verdict:
@@ -120,3 +120,27 @@ def test_seeds_on_different_examples_are_compared_as_wholes(results: Results) ->
         for seed in (0, 1)
     ]
     assert verdict(results, rows).over == "2 seeds"
+
+
+def test_what_may_be_chance_is_said_of_models_and_of_all_merges(results: Results) -> None:
+    """Not only of the merge that comes next: here that one is certainly worse, and the one after it may not be."""
+    values = {
+        "average": (2.0, 2.0, 2.0),
+        "blend": (2.02, 2.021, 2.019),
+        "third": (1.5, 2.2, 2.5),
+        "base": (1.5, 2.5, 2.75),
+        "math": (3.0, 3.1, 3.0),
+    }
+    rows = [score(model, value, seed=seed) for model, of in values.items() for seed, value in enumerate(of)]
+    found = verdict(results, rows, models=(*MODELS, ModelRow(name="third", role="merge")))
+    assert "Its distance from the base may be chance: the interval holds 0." in found.sentences
+    assert found.sentences[-1] == "It cannot be told from 1 other merge: third."
+    assert "its intervals do not allow for the choice" in " ".join(found.doubts)
+
+
+def test_several_metrics_of_one_quantity_are_a_doubt(results: Results) -> None:
+    rows = [score("average", 2.0 + i, seed=seed, metric=metric) for seed in (0, 1) for i, metric in enumerate("ab")]
+    found = verdict(results, [*rows, *(score("average", 0.5, quantity="accuracy", seed=seed) for seed in (0, 1))])
+    (doubt,) = [one for one in found.doubts if "metric" in one]
+    assert doubt.startswith("Each loss is a mean of what 2 metrics found (a and b)")
+    assert "compat compare --metric a" in doubt

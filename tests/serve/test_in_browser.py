@@ -66,6 +66,25 @@ def test_every_chart_is_drawn(page: Page, address: str, site: Site) -> None:
         assert drawn.locator(marks).count() > 1, question.name
 
 
+def test_a_chart_of_some_of_the_rows_says_so(page: Page, address: str, site: Site) -> None:
+    site.max_returned_rows = 5
+    page.goto(address + site.urls.query("results", "over_alpha"))
+    page.wait_for_selector("#chart[data-drawn]")
+    assert page.locator("figcaption").inner_text().startswith("Only the first 5 rows are drawn")
+    site.max_returned_rows = 5000
+    page.reload()
+    page.wait_for_selector("#chart[data-drawn]")
+    assert page.locator("figcaption").count() == 0
+
+
+def test_maps_are_titled_by_what_they_differ_in(page: Page, address: str, site: Site) -> None:
+    page.goto(address + site.urls.query("results", "cka_by_layers"))
+    page.wait_for_selector("#chart[data-drawn]")
+    titles = page.locator("#chart svg text").all_text_contents()
+    steps = [title[:8] for title in titles if title.startswith("step ")]
+    assert steps == ["step 10:", "step 20:", "step 40:", "step 80:"]
+
+
 def test_a_report_opens_with_its_charts(page: Page, address: str) -> None:
     page.goto(address)
     page.get_by_role("link", name="report", exact=True).click()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from compat_spec.results import open_results
+from compat_spec.results.views import definitions
 from compat_spec.serve.server import site_of
 from compat_spec.serve.site import VIEWS, Site
+from tests.results.made_up import record, score, similarity, start
 from tests.serve.conftest import ask, fill, rows
 
 
@@ -60,6 +64,63 @@ def test_the_best_merges_have_their_intervals(site: Site) -> None:
     assert (best["loss"], best["alpha"], best["seeds"]) == (3.05, 0.0, 2)
     assert best["low"] == pytest.approx(low, abs=1e-3)
     assert best["high"] == pytest.approx(high, abs=1e-3)
+
+
+def test_every_view_is_told(site: Site) -> None:
+    assert set(VIEWS) == set(definitions([], None))
+
+
+def test_intervals_of_many_seeds_are_not_too_narrow(tmp_path: Path) -> None:
+    results = open_results(tmp_path / "results.db", create=True)
+    losses = [2 + seed % 3 for seed in range(24)]
+    record(results, [score("average", loss, seed=seed) for seed, loss in enumerate(losses)])
+    (found,) = answer(site_of(str(tmp_path / "results.db")), "best_merges")
+    low, high = stats.t.interval(0.95, 23, loc=np.mean(losses), scale=stats.sem(losses))
+    assert low - 0.01 < found["low"] <= low + 1e-4
+    assert high - 1e-4 <= found["high"] < high + 0.01
+
+
+def test_what_differs_is_not_drawn_as_one(tmp_path: Path) -> None:
+    """Metrics that both give CKA, pairs of different steps, splits, and metrics that both give a loss."""
+    results = open_results(tmp_path / "results.db", create=True)
+    writer = start(results, parameters=["alpha"])
+    maps = [similarity(0, 0, value, steps=(10, step)) for step, value in ((10, 0.5), (20, 0.25))]
+    writer.similarities([*maps, *(replace(one, metric="kernel", value=0.125) for one in maps)])
+    for metric, split, value in (("loss", "test", 1.0), ("all", "test", 2.0), ("loss", "train", 3.0)):
+        about: dict[str, Any] = {"metric": metric, "split": split, "alpha": 0.5}
+        writer.scores([score("blend", value, step=10, **about), score("blend", value, step=20, **about)])
+    writer.finish("finished")
+    site = site_of(str(tmp_path / "results.db"))
+    found = [(row["models"], row["step_a"], row["step_b"], row["cka"]) for row in answer(site, "cka_by_layers")]
+    pairs = ("kernel: math and code", 0.125, 0.125), ("math and code", 0.5, 0.25)
+    assert sorted(found) == [(models, 10, step, cka[i]) for models, *cka in pairs for i, step in enumerate((10, 20))]
+    drifts = {(row["models"], row["cka"]) for row in answer(site, "cka_over_steps")}
+    assert drifts == {("kernel: math and code", 0.125), ("math and code", 0.5)}
+    best = [(row["metric"], row["split"], row["step"], row["loss"]) for row in answer(site, "over_steps")]
+    assert len(best) == 6
+    assert {(metric, split): loss for metric, split, _, loss in best} == {
+        ("loss", "test"): 1.0,
+        ("all", "test"): 2.0,
+        ("loss", "train"): 3.0,
+    }
+    against = {(row["metric"], row["split"], row["models"]) for row in answer(site, "loss_against_cka")}
+    assert len(against) == 6
+    assert {row["split"] for row in answer(site, "over_alpha")} == {"test", "train"}
+
+
+def test_routers_at_other_points_are_not_one(tmp_path: Path) -> None:
+    results = open_results(tmp_path / "results.db", create=True)
+    loads = {2: (0.75, 0.25), 3: (0.5, 0.25, 0.25)}
+    rows = [
+        score("blend", load, quantity="load", block=0, expert=expert, step=80, parameters={"span": span})
+        for span, of_span in loads.items()
+        for expert, load in enumerate(of_span)
+    ]
+    record(results, rows, parameters=["span", "other"])
+    found = answer(site_of(str(tmp_path / "results.db")), "router_load")
+    assert [(row["at"], row["load"]) for row in found] == [
+        (f"span {span}, step 80", load) for span, of_span in loads.items() for load in of_span
+    ]
 
 
 def test_a_sweep_is_a_question_of_its_own(site: Site) -> None:

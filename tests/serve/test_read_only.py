@@ -84,11 +84,14 @@ def test_a_canned_query_that_would_write_does_not(site: Site, file: Path) -> Non
     assert content(file) == before
 
 
-@pytest.mark.parametrize("path", ["/", "/results", "/results/loss", "/results/best_merges", "/-/insert"])
+@pytest.mark.parametrize(
+    "path", ["/", "/results", "/results/loss", "/results/runs", "/results/best_merges", "/-/insert"]
+)
 def test_what_is_sent_changes_nothing(path: str, site: Site, file: Path) -> None:
     before = content(file)
     for method in ("post", "put", "delete", "patch"):
-        ask(site, path, method)
+        refused = ask(site, path, method)
+        assert (refused.status_code, refused.text) == (405, "results are only read here")
     assert content(file) == before
 
 
@@ -102,6 +105,7 @@ def test_a_page_elsewhere_whose_name_leads_here_gets_nothing(site: Site) -> None
         "127.0.0.1:8001": 200,
         "localhost": 200,
         "localhost:9000": 200,
+        "LocalHost": 200,
         "[::1]:8001": 200,
         "evil.example": 403,
         "evil.example:8001": 403,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from compat_spec.report.data import routing, similarities
 from compat_spec.report.data.examples import sureness
 from compat_spec.report.data.intervals import Sureness
+from compat_spec.report.data.metrics import metrics
 
 if TYPE_CHECKING:
     from compat_spec.results import ModelRow, Results, Run, SeedMean, StepRow, TaskRow
@@ -32,6 +33,8 @@ class Gathered:
     tasks: Sequence[TaskRow]
     steps: Sequence[StepRow]
     means: Sequence[SeedMean]
+    metrics: Mapping[tuple[str, str, str], Sequence[str]]
+    """The names of those that measured a quantity (last) on a task and split. `means` are over all of them."""
     sureness: Sureness
     diagonals: Sequence[similarities.Diagonal]
     maps: Sequence[similarities.LayerMap]
@@ -56,6 +59,10 @@ class Gathered:
         names = {known.name for known in self.models}
         return tuple(name if name in names else name.rpartition("@")[0] or name for name in model.experts)
 
+    def diagonals_on(self, task: str) -> list[similarities.Diagonal]:
+        """The similarities that were measured on a task or, where there are none, on any."""
+        return [one for one in self.diagonals if one.compared.task == task] or list(self.diagonals)
+
     def of_target(self, target: Target) -> list[SeedMean]:
         return [mean for mean in self.means if (mean.task, mean.split) == target]
 
@@ -79,6 +86,7 @@ def gather(results: Results, run: str | None = None) -> Gathered:
         tasks=results.tasks(found.id),
         steps=results.steps(found.id),
         means=means,
+        metrics=metrics(results, found.id),
         sureness=sureness(results, found.id, means),
         diagonals=similarities.diagonals(results, found.id),
         maps=similarities.maps(results, found.id),

@@ -35,6 +35,11 @@ class Interval:
         return math.isfinite(self.mean)
 
     @property
+    def may_be_zero(self) -> bool:
+        """Of a difference: whether it may be chance. False where nothing can be said."""
+        return self.low is not None and self.high is not None and self.low <= 0 <= self.high
+
+    @property
     def over(self) -> str:
         """`3 seeds and 600 examples`; nothing for what has no interval."""
         counts = ((self.seeds, "seeds"), (self.examples, "examples"))

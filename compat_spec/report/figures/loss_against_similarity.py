@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import altair as alt
 
 from compat_spec.report.data.gathered import Gathered, Target
 from compat_spec.report.data.points import points
+from compat_spec.report.data.similarities import Diagonal
 from compat_spec.report.figures import parts
 from compat_spec.report.figures.figure import Figure, Row
 from compat_spec.report.wording import counted, label, listed, name, number, settings_in_words
@@ -23,26 +24,32 @@ Pair = frozenset[str]
 
 def figures(data: Gathered) -> Iterator[Figure]:
     for quantity in dict.fromkeys(one.compared.quantity for one in data.diagonals):
-        alike = _by_pair(data, quantity)
         for target in data.targets:
+            own = [one for one in data.diagonals_on(target[0]) if one.compared.quantity == quantity]
+            alike = _by_pair(own)
             rows = scatter_rows(data, target, alike)
             if (
                 len({(row["similarity"], row["loss"]) for row in rows}) > 2
                 and len({row["similarity"] for row in rows}) > 1
             ):
-                yield _figure(target, quantity, rows)
+                yield _figure(target, quantity, rows, {one.compared.task for one in own})
 
 
-def _by_pair(data: Gathered, quantity: str) -> dict[Pair, dict[int | None, float]]:
-    """The mean similarity of equal layers of two models at each step, over layers, seeds, metrics and tasks."""
+def _by_pair(diagonals: Sequence[Diagonal]) -> dict[Pair, dict[int | None, float]]:
+    """The mean similarity of equal layers of two models at each step, over layers, seeds and metrics.
+
+    A step at which one of them is no number has none.
+    """
     values: dict[Pair, dict[int | None, list[float | None]]] = {}
-    for one in data.diagonals:
-        if one.compared.quantity == quantity and one.step_a == one.step_b and one.compared.a != one.compared.b:
+    for one in diagonals:
+        if one.step_a == one.step_b and one.compared.a != one.compared.b:
             pair = frozenset((one.compared.a, one.compared.b))
             values.setdefault(pair, {}).setdefault(one.step_a, []).append(one.value)
     return {
         pair: {
-            step: sum(known) / len(known) for step, of in steps.items() if (known := [v for v in of if v is not None])
+            step: sum(known) / len(known)
+            for step, of in steps.items()
+            if len(known := [value for value in of if value is not None]) == len(of)
         }
         for pair, steps in values.items()
     }
@@ -76,18 +83,19 @@ def scatter_rows(
     return rows
 
 
-def _figure(target: Target, quantity: str, every: list[dict[str, Any]]) -> Figure:
+def _figure(target: Target, quantity: str, every: list[dict[str, Any]], alike_on: Collection[str]) -> Figure:
     task, split = target
     merges = list(dict.fromkeys(row["merge"] for row in sorted(every, key=lambda row: float(row["loss"]))))
     kept = merges[: parts.MOST_LINES]
     rows = [row for row in every if row["merge"] in kept][:MOST_POINTS]
     left = len(every) - len(rows)
+    where = "" if task in alike_on else f" (on {listed(sorted(alike_on))})"
     return Figure(
         name=f"loss-against-{quantity}-{task}",
         title=f"Loss against the {name(quantity)} of the experts, on {task} ({split} split)",
         caption=f"Each mark is a merge at one point of its sweeps, against the mean {name(quantity)} of equal "
-        "layers of its experts at the same step. Steps differ in more than similarity: this shows what goes together, "
-        "and not what causes what.",
+        f"layers of its experts at the same step{where}. Steps differ in more than similarity: this shows what "
+        "goes together, and not what causes what.",
         summary=_summary(rows, name(quantity)),
         rows=rows,
         columns={"merge": "merge", "where": "at", "similarity": name(quantity), "loss": "loss", "seeds": "seeds"},

@@ -15,6 +15,7 @@ from compat_spec.report.data.points import best_by_step, critical_steps
 from compat_spec.report.data.similarities import Diagonal
 from compat_spec.report.figures import parts
 from compat_spec.report.figures.figure import Figure, Row
+from compat_spec.report.figures.turns import rises
 from compat_spec.report.wording import counted, label, listed, name, number
 
 PREFERRED = "cka"
@@ -26,7 +27,7 @@ def figures(data: Gathered) -> Iterator[Figure]:
         losses = _loss_rows(data, target)
         alike = _similarity_rows(_similarities(data, target[0]))
         if losses and any(row["role"] == "merge" for row in losses):
-            yield _figure(target, losses, alike)
+            yield _figure(data, target, losses, alike)
     tasks = {task for task, _ in data.targets}
     rest = [one for one in data.diagonals if one.compared.task not in tasks]
     for task in dict.fromkeys(one.compared.task for one in rest):
@@ -64,8 +65,8 @@ def _row(panel: str, step: int, by_seed: Mapping[int, float | None]) -> dict[str
 
 
 def _similarities(data: Gathered, task: str) -> list[Diagonal]:
-    """Those on the task or, where there are none, on the only other one; CKA where there is CKA."""
-    own = [one for one in data.diagonals if one.compared.task == task] or list(data.diagonals)
+    """Those on the task or, where there are none, on any; CKA where there is CKA."""
+    own = data.diagonals_on(task)
     quantities = [one.compared.quantity for one in own]
     quantity = PREFERRED if PREFERRED in quantities else quantities[0] if quantities else ""
     return [one for one in own if one.compared.quantity == quantity]
@@ -93,7 +94,7 @@ def _series(one: Diagonal, among: Sequence[Diagonal]) -> str:
     return pair if alone else str(one.compared)
 
 
-def _figure(target: Target, losses: list[dict[str, Any]], alike: list[dict[str, Any]]) -> Figure:
+def _figure(data: Gathered, target: Target, losses: list[dict[str, Any]], alike: list[dict[str, Any]]) -> Figure:
     task, split = target
     ranked = sorted({row["series"] for row in losses}, key=lambda model: _lowest(losses, model))
     merges = [model for model in ranked if _role(losses, model) == "merge"]
@@ -104,15 +105,20 @@ def _figure(target: Target, losses: list[dict[str, Any]], alike: list[dict[str, 
     rows += [row for row in alike if row["series"] in series[: parts.MOST_LINES]]
     left = len(ranked) - len(kept) + max(0, len(series) - parts.MOST_LINES)
     quantity = alike[0]["quantity"] if alike else ""
-    below = f" Below: {name(quantity)} of equal layers of the experts, a mean over layers." if alike else ""
+    curves = best_by_step(mean for mean in data.of_target(target) if mean.quantity == "loss")
+    tasks = {one.compared.task for one in data.diagonals_on(task)}
+    where = "" if task in tasks else f" on {listed(sorted(tasks))}"
+    below = f" Below: {name(quantity)} of equal layers of the experts{where}, a mean over layers." if alike else ""
     return Figure(
         name=f"steps-{task}",
         title=f"Best loss{f' and {name(quantity)}' if alike else ''} over the steps of fine-tuning, on {task} "
         f"({split} split)",
         caption=f"Above: the loss at the best point of whatever else is swept.{below} The critical step is where a "
-        "loss is lowest, ringed for the mean and dotted for each seed: beyond it, experts that are more specialised "
-        "merge worse. Bands are 95 % confidence intervals over seeds.",
-        summary=" ".join(filter(None, (_turns(rows, kept), _fall(rows)))),
+        "loss is lowest, ringed for the mean and dotted for each seed. Where the loss rises beyond it by more than "
+        "chance, experts that are more specialised merge worse. Bands are 95 % confidence intervals over seeds.",
+        summary=" ".join(
+            filter(None, (_turns(rows, kept), rises(curves, [model for model in kept if model in merges]), _fall(rows)))
+        ),
         rows=rows,
         columns={"panel": "what", "series": "of", "step": "step", "value": "value", "low": "low", "high": "high"},
         chart=_chart(rows, kept, series[: parts.MOST_LINES], quantity),

@@ -42,8 +42,13 @@ def _swept(data: Gathered) -> Iterator[tuple[Target, str, str, list[Point], Axes
         for standing in standings(means, quantity):
             own = by_merge[standing.model]
             axes = axes_of(own)
-            if axes is not None:
+            if axes is not None and _has_point(own, axes):
                 yield target, quantity, standing.model, own, axes
+
+
+def _has_point(own: Sequence[Point], axes: Axes) -> bool:
+    """Whether any point has a number and a place: all points of a merge may have diverged."""
+    return any(point.interval.is_number and point.settings.get(axes.x) is not None for point in own)
 
 
 @dataclass(frozen=True)

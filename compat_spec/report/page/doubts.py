@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compat_spec.report.page.judge import Judge
-from compat_spec.report.wording import listed
+from compat_spec.report.wording import counted, listed, name
 
 FEW_SEEDS = 5
 MANY_MERGES = 10
@@ -13,7 +13,7 @@ MANY_MERGES = 10
 
 def doubts(judge: Judge) -> list[str]:
     """One sentence or two each."""
-    return [*_of_seeds(judge), *_of_choices(judge), *_of_gaps(judge)]
+    return [*_of_seeds(judge), *_of_choices(judge), *_of_metrics(judge), *_of_gaps(judge)]
 
 
 def _of_seeds(judge: Judge) -> Iterator[str]:
@@ -37,10 +37,19 @@ def _of_choices(judge: Judge) -> Iterator[str]:
             "The best point of a sweep was chosen on the split that it is scored on, which flatters merges with many "
             f"points ({most.model}: {most.points})."
         )
-    if len(judge.merges) > MANY_MERGES:
+    if judge.rivals or len(judge.merges) > MANY_MERGES:
         yield (
-            f"The best of {len(judge.merges)} merges is partly the luckiest: measured again, on other seeds, it would "
-            "look a little worse."
+            f"The best of {len(judge.merges)} merges is partly the luckiest: its intervals do not allow for the choice "
+            "and, measured again on other seeds, it would look a little worse."
+        )
+
+
+def _of_metrics(judge: Judge) -> Iterator[str]:
+    if len(judge.metrics) > 1:
+        yield (
+            f"Each {name(judge.quantity)} is a mean of what {counted(len(judge.metrics), 'metric')} found "
+            f"({listed(judge.metrics)}), which may measure different things. One alone: compat compare --metric "
+            f"{judge.metrics[0]}."
         )
 
 

@@ -18,11 +18,13 @@ class Judge:
 
     Attributes:
         quantity: what decides.
+        metrics: the names of those that measured it.
         ranked: each model and merge at its best point.
     """
 
     def __init__(self, data: Gathered, target: Target, quantity: str) -> None:
         self._sureness = data.sureness
+        self.metrics = data.metrics.get((*target, quantity), ())
         self.target = target
         self.quantity = quantity
         self.means = data.of_target(target)
@@ -40,6 +42,11 @@ class Judge:
     @cached_property
     def merges(self) -> list[Standing]:
         return [standing for standing in self.known if standing.role == "merge"]
+
+    @cached_property
+    def rivals(self) -> list[Standing]:
+        """The merges that cannot be told from the best one: intervals of their differences hold 0."""
+        return [other for other in self.merges[1:] if self.difference(other, self.merges[0]).may_be_zero]
 
     def interval(self, standing: Standing) -> Interval:
         return self.cell(standing, self.quantity) or NO_NUMBER

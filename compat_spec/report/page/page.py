@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 from importlib import resources
@@ -15,7 +16,7 @@ from compat_spec.report.drawing import drawn
 from compat_spec.report.errors import MissingExtra, NothingToShow
 from compat_spec.report.figures import theme
 from compat_spec.report.page.highlight import highlighted
-from compat_spec.report.page.verdict import verdicts
+from compat_spec.report.page.verdict import Verdict, verdicts
 from compat_spec.report.page.warnings import warnings
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def page(data: Gathered) -> str:
         sections=sections,
         verdicts=decisive,
         others=[verdict for verdict in found if verdict not in decisive],
+        over=_over(found),
         warnings=warnings(data),
         spec=Markup(highlighted(data.run.spec_text)),  # escaped by the highlighter
         most_rows=MOST_ROWS,
@@ -123,6 +125,17 @@ def _file(name: str) -> str:
 def _hash(script: str) -> str:
     """By which the page's policy knows its own scripts: any other, however it came in, is not run."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _over(verdicts: Sequence[Verdict]) -> str:
+    """What intervals are over: of several tasks, on each, where their numbers of examples differ."""
+    tasks: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        if verdict.over:
+            tasks.setdefault(verdict.over, []).append(verdict.task)
+    if len(tasks) < 2:
+        return next(iter(tasks), "")
+    return wording.listed(f"{over} on {wording.listed(on, 3)}" for over, on in tasks.items())
 
 
 def _cell(value: Any) -> str:

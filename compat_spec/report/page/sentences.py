@@ -24,16 +24,23 @@ def sentences(judge: Judge) -> list[str]:
         told = [f"Of {counted(len(judge.merges), 'merge')}, {named(best)} has {what}: {_told(judge, best)}."]
     else:
         told = [f"The merge {named(best)} has a {name(judge.quantity)} of {_told(judge, best)}."]
-    compared = []
+    compared, unsure = [], []
     for role, words in REFERENCES.items():
         other = next((standing for standing in judge.known if standing.role == role), None)
         if other is not None:
             which = "" if other.model == role else f" ({other.model})"
-            compared.append(f"{_distance(judge.difference(best, other))} {words}{which}")
+            difference = judge.difference(best, other)
+            compared.append(f"{_distance(difference)} {words}{which}")
+            unsure += [words] if difference.may_be_zero else []
     if compared:
         told.append(f"That is {listed(compared)}.")
+    if unsure:
+        told.append(f"Its distance from {listed(unsure)} may be chance: the interval holds 0.")
     if others:
         told.append(_next(judge, best, others[0]))
+    if more := [named(rival) for rival in judge.rivals if rival is not others[0]]:
+        nor = "Nor can it" if others[0] in judge.rivals else "It cannot"
+        told.append(f"{nor} be told from {counted(len(more), 'other merge')}: {listed(more)}.")
     return told
 
 
@@ -46,7 +53,7 @@ def _next(judge: Judge, best: Standing, second: Standing) -> str:
     difference = judge.difference(second, best)
     if difference.low is None or difference.high is None:
         return f"Next comes {named(second)} with {with_interval(judge.interval(second))}."
-    doubt = ": too little to say which of the two is better" if difference.low <= 0 <= difference.high else ""
+    doubt = ": too little to say which of the two is better" if difference.may_be_zero else ""
     return f"Next comes {named(second)}, {_distance(difference)} it{doubt}."
 
 

@@ -6,10 +6,10 @@
     const { spec, config } = JSON.parse(document.getElementById("chart-data").textContent);
     const address = new URL(window.location.href);
     address.pathname += ".json";
-    address.searchParams.set("_shape", "array");
+    address.searchParams.set("_shape", "objects");
     const answer = await fetch(address);
-    const values = await answer.json();
-    if (!answer.ok) throw new Error(values.error);
+    const { rows: values, truncated, error } = await answer.json();
+    if (!answer.ok) throw new Error(error);
     for (const [column, name] of Object.entries(spec.usermeta?.rename ?? {})) {
       for (const row of values) {
         row[name] = row[column];
@@ -20,6 +20,11 @@
       mode: "vega-lite", ast: true, renderer: "svg", config, logLevel: 1,
       actions: { export: { svg: true, png: true }, source: false, compiled: false, editor: false },
     });
+    if (truncated) {
+      const note = document.createElement("figcaption");
+      note.textContent = `Only the first ${values.length} rows are drawn: choose a task, or ask for less by a SELECT of your own.`;
+      figure.before(note);
+    }
     figure.dataset.drawn = "yes";
   } catch (error) {
     figure.textContent = "The chart could not be drawn; its rows are below.";
