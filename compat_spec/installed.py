@@ -83,7 +83,7 @@ def clash(namespace: str, name: str) -> str | None:
     if len(found) < 2:
         return None
     owners = " and ".join(one.distribution for one in found)
-    what = f"{len(found)} distributions have a {kind_of(namespace)} {name!r}: {owners}"
+    what = f"{len(found)} distributions have {a_kind(namespace)} {name!r}: {owners}"
     if found[0].distribution == OURS:
         what += f"; {OURS}'s is used, which ships with compat"
     return f"{what}; write {' or '.join(one.qualified for one in found)}"
@@ -101,6 +101,12 @@ def unknown(namespace: str, name: str) -> str:
 def kind_of(namespace: str) -> str:
     """`merge` for `compat.merges`."""
     return namespace.removeprefix("compat.").removesuffix("s")
+
+
+def a_kind(namespace: str) -> str:
+    """`a merge`, and `an executor`."""
+    kind = kind_of(namespace)
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def normalised(distribution: str) -> str:

@@ -127,6 +127,14 @@ def canonical(namespace: str, name: str) -> str:
     return _meant(namespace, name).canonical
 
 
+def name_of(cls: type[Component]) -> str:
+    """What a class is called in results, by the entry point that names it: the class's own name where none does."""
+    for one in installed.registered(cls.namespace):
+        if (one.entry_point.module, one.entry_point.attr) == (cls.__module__, cls.__qualname__):
+            return one.canonical
+    return cls.__name__.lower()
+
+
 def clash(namespace: str, name: str) -> str | None:
     """What to say of a plain name that several distributions have; None when there is no doubt about it."""
     return installed.clash(namespace, name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import sys
@@ -12,29 +11,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from typer.testing import CliRunner
 
 from compat_spec import registry
+from compat_spec.cli.main import app
 from compat_spec.templates.plugin_project import FORMS
+from compat_spec.testing.imports import import_together
 from tests.installed import Site
 
 PAGE = (Path(__file__).parents[1] / "docs" / "plugins.md").read_text("utf-8")
 PROJECT = "my-merge"
 
-RUN = """
-import json, sys
-from typer.testing import CliRunner
-from compat_spec.cli.main import app
+WIDE = {"COLUMNS": "200"}
 
-for kind, text in json.loads(sys.argv[1]):
-    if kind == "compat":
-        done = CliRunner().invoke(app, text, catch_exceptions=False)
-        assert done.exit_code == 0, (text, done.output)
-        print(done.output)
-    else:
-        exec(compile(text, "a block", "exec"), {"__name__": "__main__"})
-"""
-"""Runs commands and blocks of Python in one process, each as if it had one of its own."""
-
+pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.xdist_group("plugins docs")
 
 
@@ -60,12 +50,20 @@ def commands() -> list[str]:
     return [line[2:] for line in lines]
 
 
+def run(arguments: list[str]) -> str:
+    """A command of `compat`, in this process."""
+    done = CliRunner().invoke(app, arguments, env=WIDE, catch_exceptions=False)
+    assert done.exit_code == 0, (arguments, done.output)
+    return done.output
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A working folder with the project as the page leaves it, installed."""
     site = Site(tmp_path_factory.mktemp("site"))
-    new = site.compat(*shlex.split(commands()[1])[1:])
-    assert new.returncode == 0, new.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(site.folder)
+        run(shlex.split(commands()[1])[1:])
     for block in blocks():
         if block.file:
             (site.folder / PROJECT / block.file).write_text(block.text, "utf-8")
@@ -88,32 +86,35 @@ def test_it_is_installed_by_the_first_commands() -> None:
     assert mine == f"pip install -e {PROJECT}"
 
 
-def test_its_commands_and_its_python_run(site: Site) -> None:
-    todo: list[tuple[str, object]] = []
-    for block in blocks():
-        if block.language == "python" and not block.file:
-            todo.append(("python", block.text))
-        if block.language == "console":
-            words = map(shlex.split, (line[2:] for line in block.text.splitlines()))
-            todo += [("compat", line[1:]) for line in words if line[0] == "compat" and "new" not in line]
-    done = site.python(RUN, json.dumps(todo))
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"^mine +merge +\d\.\d+ +strength ", done.stdout, re.MULTILINE)
-    assert re.search(r"^surest +merge +\d\.\d+ +[01]\.\d+", done.stdout, re.MULTILINE)
+def test_its_commands_and_its_python_run(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(site.folder)
+    monkeypatch.delenv("COMPAT_RESULTS", raising=False)
+    printed = ""
+    with site.here():
+        for block in blocks():
+            if block.language == "python" and not block.file:
+                exec(compile(block.text, "a block", "exec"), {"__name__": "__main__"})
+            if block.language == "console":
+                words = map(shlex.split, (line[2:] for line in block.text.splitlines()))
+                printed += "".join(run(line[1:]) for line in words if line[0] == "compat" and "new" not in line)
+    assert re.search(r"^mine +merge +\d\.\d+ +strength ", printed, re.MULTILINE)
+    assert re.search(r"^surest +merge +\d\.\d+ +[01]\.\d+", printed, re.MULTILINE)
     assert "one sums loss " in (site.folder / "scores.txt").read_text("utf-8")
 
 
-def test_its_test_passes_and_the_other_kinds_keep_their_contracts(site: Site) -> None:
+def test_its_test_passes_and_the_other_kinds_keep_their_contracts(site: Site, pytester: pytest.Pytester) -> None:
     lines = ["from compat_spec.testing import contract"]
     for module in MODULES:
         (name,) = re.findall(r"^class (\w+)\(", (site.folder / f"{module}.py").read_text("utf-8"), re.MULTILINE)
         lines += [f"from {module} import {name}", f"test_{module} = contract({name})"]
     contracts = site.folder / "test_contracts.py"
     contracts.write_text("\n".join(lines) + "\n", "utf-8")
-    options = ("-q", "-p", "no:cacheprovider", "-k", "not is_cheap_to_import")  # a process each, for what is to be seen
-    done = site.run(sys.executable, "-m", "pytest", *options, PROJECT, contracts)
-    assert done.returncode == 0, done.stdout
-    assert "[100%]" in done.stdout
+    options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-c", "/dev/null", "--import-mode=importlib")
+    with site.here():
+        import_together(MODULES)
+        done = pytester.runpytest_inprocess(*options, site.folder / PROJECT, contracts)
+    assert done.ret == 0
+    assert done.parseoutcomes()["passed"] > 12 * len(MODULES)
 
 
 def test_the_wheel_has_every_module(site: Site) -> None:

@@ -310,6 +310,17 @@ def test_show_tells_of_all_that_a_name_may_mean_and_of_one_that_is_qualified() -
     assert "alpha:first (merge)" not in one
 
 
+@pytest.mark.usefixtures("here")
+def test_results_call_an_executor_as_specs_do_whatever_its_class_is_called() -> None:
+    assert registry.name_of(registry.component("compat.executors", "inline")) == "inline"
+    assert registry.name_of(registry.component("compat.merges", "alpha:first")) == "alpha:first"
+
+
+def test_the_message_of_a_clash_has_the_article_of_its_kind() -> None:
+    assert installed.a_kind("compat.executors") == "an executor"
+    assert installed.a_kind("compat.merges") == "a merge"
+
+
 def test_an_executor_may_be_qualified(site: Site) -> None:
     from compat_spec.cli.executors import make_executor
 

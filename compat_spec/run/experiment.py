@@ -13,6 +13,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Event as Flag
 
+from compat_spec import registry
 from compat_spec.components import Executor, Sink
 from compat_spec.errors import InterruptedRun
 from compat_spec.plan import Plan, Step
@@ -260,7 +261,7 @@ def _info(plan: Plan, devices: Sequence[str], executor: Executor, command: str) 
         commit=commit_of(Path(plan.spec_path)),
         host=socket.gethostname(),
         device=names_of(devices),
-        executor=type(executor).__name__.lower(),
+        executor=registry.name_of(type(executor)),
         parameters=plan.parameters,
         models=[
             ModelRow(

@@ -8,6 +8,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import TypeAlias
 
+from compat_spec import registry
 from compat_spec.components import Sink
 from compat_spec.errors import CompatError
 from compat_spec.results import FinalStatus, without_password
@@ -26,7 +27,7 @@ Say: TypeAlias = Callable[[str], None]
 
 def name_of(sink: Sink) -> str:
     """What the user calls it."""
-    return type(sink).__name__.lower()
+    return registry.name_of(type(sink))
 
 
 def check_all(sinks: Iterable[Sink]) -> None:

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
-from compat_spec import components, registry
+from compat_spec import components, installed, registry
 from compat_spec.errors import CompatError, UsageError
 
 TEMPLATE = Path(__file__).with_name("plugin")
@@ -121,7 +121,7 @@ class PluginProject:
         namespace = f"compat.{self.kind}s"
         if registry.has(namespace, self.name):
             owner = registry.candidates(namespace, self.name)[0].distribution
-            return f"there is {'an' if self.kind[0] in 'aeiou' else 'a'} {self.kind} of that name, of {owner}"
+            return f"there is {installed.a_kind(namespace)} of that name, of {owner}"
         if keyword.iskeyword(self.module) or self.module in _WORDS_OF_YAML:
             return "it is a word of Python or YAML"
         if hasattr(components, self.class_name):
