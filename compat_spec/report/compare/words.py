@@ -54,7 +54,7 @@ def sentence(pair: PairedDifference, compared: Compared) -> str:
 
 
 def notes(compared: Compared, *, narrow: bool = False) -> list[str]:
-    """What a reader has to know of the `table`: what intervals cover, how points were chosen, how p-values were made."""
+    """What a reader of the `table` has to know: what intervals cover, how points were chosen, what p-values are."""
     found: dict[str, None] = {}
     over = {pair.difference.over for pair in compared.pairs}
     if over == {"seeds and examples"}:
