@@ -32,7 +32,7 @@ def sentence(pair: PairedDifference, compared: Compared) -> str:
     """`router is better than average by 0.38 nats per token (95 % CI 0.31 to 0.45, p < 0.001, …).`"""
     found = pair.difference
     if math.isnan(found.mean):
-        return f"{pair.a} and {pair.b} cannot be compared: some of their numbers are NaN."
+        return f"{pair.a} and {pair.b} cannot be compared: some of their numbers are NaN or infinite."
     # the one that is ahead comes first
     ahead, behind, sign = (pair.a, pair.b, 1) if found.mean >= 0 else (pair.b, pair.a, -1)
     if pair.a_is_better is not None and (found.mean > 0) != pair.a_is_better:
@@ -54,7 +54,7 @@ def sentence(pair: PairedDifference, compared: Compared) -> str:
 
 
 def notes(compared: Compared, *, narrow: bool = False) -> list[str]:
-    """What a reader has to know of the `table`: what intervals cover, how points and p-values were found."""
+    """What a reader of the `table` has to know: what intervals cover, how points were chosen, what p-values are."""
     found: dict[str, None] = {}
     over = {pair.difference.over for pair in compared.pairs}
     if over == {"seeds and examples"}:
@@ -69,7 +69,7 @@ def notes(compared: Compared, *, narrow: bool = False) -> list[str]:
     count = sum(not math.isnan(pair.p_value) for pair in compared.pairs)
     if _corrected(compared) and count:
         name = CORRECTIONS[compared.correction]
-        found[f"p is corrected for {count} comparisons ({name}); each interval is for itself."] = None
+        found[f"p is corrected for {counted(count, 'comparison')} ({name}); each interval is for itself."] = None
     if compared.measure.quantity == "perplexity":
         found["Perplexity is e to the power of the loss: --metric loss compares by examples, too."] = None
     found.update(dict.fromkeys(compared.notes))

@@ -289,7 +289,9 @@ def test_what_is_no_number_is_said(results: Results) -> None:
     broken[1, 3] = math.nan
     record(results, measured("average", broken) + measured("blend", losses(0.0)))
     found = compare(results, ["average", "blend"])
-    assert words.sentences(found) == ["average and blend cannot be compared: some of their numbers are NaN."]
+    assert words.sentences(found) == [
+        "average and blend cannot be compared: some of their numbers are NaN or infinite."
+    ]
     assert all(value is None or value == value for value in words.rows(found)[0])
 
 
