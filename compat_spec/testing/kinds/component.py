@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import pickle
+from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 from pydantic import ValidationError
@@ -82,10 +84,25 @@ def has_a_json_schema(subject: Subject) -> None:
         schema = subject.component.model_json_schema()
     except Exception as error:
         demand(False, f"No JSON Schema can be made of the parameters: {error}. Give them types that YAML can write.")
+    wrong = _wrong_with(schema)
+    demand(not wrong, f"The JSON Schema of the parameters is not valid: {wrong}.")
     demand(
         schema.get("additionalProperties") is False,
         'The JSON Schema allows parameters that are not known: leave `extra` of model_config at "forbid".',
     )
+
+
+def _wrong_with(schema: Mapping[str, Any]) -> str:
+    """What JSON Schema objects to; nothing where jsonschema, which knows it, is not installed."""
+    try:
+        jsonschema: Any = import_module("jsonschema")  # it has no types
+    except ImportError:
+        return ""
+    try:
+        jsonschema.Draft202012Validator.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        return f"{'.'.join(map(str, error.absolute_path))}: {error.message}"
+    return ""
 
 
 @check

@@ -52,6 +52,12 @@ class Inexpressible(Good):
     how: Callable[[int], int] = Field(default=abs, description="What JSON has no word for.")
 
 
+class Misdescribed(Good):
+    """Two examples."""
+
+    size: int = Field(default=3, description="How many.", json_schema_extra={"type": "whole number"})
+
+
 class Lenient(Good):
     """Two examples."""
 
@@ -115,6 +121,7 @@ BAD = [
     Bad(Unfinished, "can_be_made", "Unfinished does not implement splits"),
     Bad(Contradicting, "can_be_made", "greater than 5"),
     Bad(Inexpressible, "has_a_json_schema", "No JSON Schema can be made"),
+    Bad(Misdescribed, "has_a_json_schema", "is not valid: properties.size.type: 'whole number'"),
     Bad(Lenient, "has_a_json_schema", "allows parameters that are not known"),
     Bad(Unwritable, "takes_its_own_defaults", "The default of size is '3 of them', which it does not take"),
     Bad(Lenient, "refuses_unknown_parameters", "A misspelt parameter would pass in silence"),
