@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -78,3 +79,13 @@ class Site:
             "COLUMNS": "200",
         }
         return subprocess.run(command, env=environment, cwd=self.folder, capture_output=True, text=True, check=False)
+
+    def tested(self, *places: str | Path) -> tuple[int, int]:
+        """The exit status of pytest on these files and folders, and how many tests passed.
+
+        A process of its own: torch does not survive to be imported twice, as `pytester` has it in this one.
+        """
+        options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-c", os.devnull, "--import-mode=importlib")
+        done = self.run(sys.executable, "-m", "pytest", *options, *places)
+        passed = re.search(r"(\d+) passed", done.stdout)
+        return done.returncode, int(passed[1]) if passed else 0

@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 from compat_spec import registry
 from compat_spec.cli.main import app
 from compat_spec.templates.plugin_project import FORMS
-from compat_spec.testing.imports import import_together
 from tests.installed import Site
 
 PAGE = (Path(__file__).parents[1] / "docs" / "plugins.md").read_text("utf-8")
@@ -24,7 +23,6 @@ PROJECT = "my-merge"
 
 WIDE = {"COLUMNS": "200"}
 
-pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.xdist_group("plugins docs")
 
 
@@ -102,19 +100,16 @@ def test_its_commands_and_its_python_run(site: Site, monkeypatch: pytest.MonkeyP
     assert "one sums loss " in (site.folder / "scores.txt").read_text("utf-8")
 
 
-def test_its_test_passes_and_the_other_kinds_keep_their_contracts(site: Site, pytester: pytest.Pytester) -> None:
+def test_its_test_passes_and_the_other_kinds_keep_their_contracts(site: Site) -> None:
     lines = ["from compat_spec.testing import contract"]
     for module in MODULES:
         (name,) = re.findall(r"^class (\w+)\(", (site.folder / f"{module}.py").read_text("utf-8"), re.MULTILINE)
         lines += [f"from {module} import {name}", f"test_{module} = contract({name})"]
     contracts = site.folder / "test_contracts.py"
     contracts.write_text("\n".join(lines) + "\n", "utf-8")
-    options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-c", "/dev/null", "--import-mode=importlib")
-    with site.here():
-        import_together(MODULES)
-        done = pytester.runpytest_inprocess(*options, site.folder / PROJECT, contracts)
-    assert done.ret == 0
-    assert done.parseoutcomes()["passed"] > 12 * len(MODULES)
+    status, passed = site.tested("--rootdir", site.folder, site.folder / PROJECT, contracts)
+    assert status == 0
+    assert passed > 12 * len(MODULES)
 
 
 def test_the_wheel_has_every_module(site: Site) -> None:

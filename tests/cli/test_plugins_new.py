@@ -15,10 +15,7 @@ from compat_spec import registry
 from compat_spec.cli.main import app
 from compat_spec.errors import CompatError, UsageError
 from compat_spec.templates.plugin_project import FORMS, PluginProject
-from compat_spec.testing.imports import import_together
 from tests.installed import Site
-
-pytest_plugins = ["pytester"]
 
 WIDE = {"COLUMNS": "200"}
 
@@ -76,15 +73,10 @@ def test_each_is_shown_with_its_kind_and_help(site: Site) -> None:
         assert re.search(rf"^{name} \({kind}\), from {name} \d.*\n{module}:{class_name}\n\n\w.*\.", shown, re.MULTILINE)
 
 
-def test_the_tests_of_each_pass(site: Site, pytester: pytest.Pytester) -> None:
-    """In this process, which has imported torch; what each imports is asked of one fresh process for all."""
-    options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-c", "/dev/null", "--import-mode=importlib")
-    with site.here():
-        import_together([name_of(*one).replace("-", "_") for one in ALL])
-        done = pytester.runpytest_inprocess(*options, "--rootdir", site.folder, site.folder / "projects")
-    counts = done.parseoutcomes()
-    assert done.ret == 0
-    assert counts["passed"] > 15 * len(ALL)
+def test_the_tests_of_each_pass(site: Site) -> None:
+    status, passed = site.tested("--rootdir", site.folder, site.folder / "projects")
+    assert status == 0
+    assert passed > 15 * len(ALL)
 
 
 def test_ruff_finds_nothing(site: Site) -> None:
