@@ -105,7 +105,7 @@ def nobody_is_left() -> bool:
 def check(site: Site, summary: RunSummary, expected: list[tuple[object, ...]]) -> None:
     assert summary.exit_status == 0, summary.failed
     assert numbers(site, summary.run_id) == expected
-    assert site.rows("SELECT executor FROM runs") == [("ray",)]
+    assert site.rows("SELECT executor FROM runs") == [("compat-ray:ray",)]
     assert nobody_is_left()
     assert not ray.is_initialized()
 
@@ -134,8 +134,9 @@ def test_a_worker_that_is_killed_is_replaced_and_its_training_goes_on(
             os.kill(pid, signal.SIGKILL)
 
     listener = AtTraining(kill)
+    # all are killed: the first time that it is tried again, it may meet another whose end is not known yet
     summary = site.run(
-        *LONG, executor=Ray(address=nodes.address, gpus=0), listener=listener, checkpoint_every=0, retries=1
+        *LONG, executor=Ray(address=nodes.address, gpus=0), listener=listener, checkpoint_every=0, retries=2
     )
     assert listener.done
     check(site, summary, expected)
