@@ -5,8 +5,9 @@ The names are imported when they are first used: `load` needs no torch, `run_pla
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from compat_spec.lazy import lazily
 
 if TYPE_CHECKING:
     from compat_spec.errors import CompatError
@@ -54,8 +55,4 @@ _HOMES = {
     "open_store": "store",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazily(__name__, _HOMES)

@@ -35,7 +35,7 @@ def help_(
         _read(pages()[whole].text, command=whole if _command(context, [whole]) else None)
     elif (found := _command(context, whole.split())) is not None:
         typer.echo(found)
-    elif whole in _plugins():
+    elif whole in completion.plugins(""):
         from compat_spec.cli.plugins import show
 
         show(whole)
@@ -94,12 +94,6 @@ def _command(context: typer.Context, words: list[str]) -> str | None:
     return str(here.get_help())
 
 
-def _plugins() -> set[str]:
-    from compat_spec import registry
-
-    return {name for namespace in registry.CONTRACTS for name in registry.names(namespace)}
-
-
 def _unknown(topic: str, context: typer.Context) -> Exception:
     from difflib import get_close_matches
 
@@ -107,6 +101,6 @@ def _unknown(topic: str, context: typer.Context) -> Exception:
     from compat_spec.errors import UsageError
 
     root: Any = context.find_root()
-    close = get_close_matches(topic, [*pages(), *root.command.commands, *sorted(_plugins())], n=1)
+    close = get_close_matches(topic, [*pages(), *root.command.commands, *completion.plugins("")], n=1)
     advice = f"did you mean {close[0]!r}?" if close else "compat help lists the pages"
     return UsageError(f"no page, command or plugin is called {topic!r}; {advice}")

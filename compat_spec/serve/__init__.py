@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+from compat_spec.lazy import lazily
+
+if TYPE_CHECKING:
+    from compat_spec.serve.server import serve
 
 __all__ = ["serve"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from compat_spec.serve import server
-
-    return getattr(server, name)
+__getattr__ = lazily(__name__, {"serve": "server"})

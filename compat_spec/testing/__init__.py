@@ -13,8 +13,9 @@ The names are imported when they are first used: neither torch nor pytest is, un
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from compat_spec.lazy import lazily
 
 if TYPE_CHECKING:
     from compat_spec.testing.checks import Check, ContractBroken, Outcome, checks_of, run_checks
@@ -78,8 +79,4 @@ _HOMES = {
     "tiny_split": "tiny",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazily(__name__, _HOMES)
