@@ -101,6 +101,11 @@ class TensorMerge(Merge):
         """
         return None
 
+    @classmethod
+    def surveys(cls) -> bool:
+        """Whether there is a `survey`. Where there is none, the pieces of a tensor are combined side by side."""
+        return cls.survey is not TensorMerge.survey
+
     def blocks(self, counts: Sequence[int]) -> Sequence[tuple[int, int]] | None:
         """For a result with other blocks than the models: which model's which block each of its blocks is made of.
 

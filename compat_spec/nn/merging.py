@@ -150,7 +150,7 @@ class TensorMerging:
                 write(index, surveyed)
 
         sizes = [stop - start for start, stop in pieces.bounds]
-        if sizes and _surveys(self.merge):
+        if sizes and self.merge.surveys():
             yield max(sizes), survey_and_write
         else:
             yield from ((size, partial(write, index)) for index, size in enumerate(sizes))
@@ -325,12 +325,6 @@ def _combined(merge: TensorMerge, pieces: TensorPieces, at: TensorPlace, dtype: 
     at = replace(at, surveyed=merge.survey(pieces, at=at) if pieces.size else None)
     parts = [combine_piece(merge, pieces, index, at)[1].to(dtype).reshape(-1) for index in range(len(pieces))]
     return (torch.cat(parts) if parts else torch.empty(0, dtype=dtype)).reshape(pieces.shape)
-
-
-def _surveys(merge: TensorMerge) -> bool:
-    from compat_spec.components import TensorMerge
-
-    return type(merge).survey is not TensorMerge.survey
 
 
 def _working_dtype(dtypes: Sequence[torch.dtype]) -> torch.dtype:
