@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -24,7 +24,7 @@ class Ram(TensorMerge):
     Models", 2026, arXiv:2601.13572 (RAM).
     """
 
-    elementwise: ClassVar[bool] = True
+    unit = "entry"
 
     base: BaseModelName
     epsilon: PerTensor[Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default=1e-5, description=EPSILON)
