@@ -20,8 +20,8 @@ def weighted_average(tensors: Sequence[Tensor], shares: Sequence[float]) -> Tens
 
     Equal tensors, and one that has the whole share, come out to the bit. Infinities are averaged as they are.
     """
-    # tensor by tensor a step from the average so far towards the next, as differences of equal numbers are exactly zero;
-    # negative shares come last, so that the share so far never is zero
+    # from the average so far a step towards each next tensor, as differences of equal numbers are exactly zero;
+    # negative shares come last, so that the sum of shares so far never is zero
     first, *others = sorted((i for i, share in enumerate(shares) if share != 0), key=lambda i: shares[i] < 0)
     average, so_far = tensors[first], shares[first]
     for i in others:

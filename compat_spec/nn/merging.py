@@ -31,6 +31,9 @@ __all__ = ["merge_tensor"]
 ROOM = 1 << 25
 """So many entries of the result may be under way at once, unless a single tensor has more."""
 
+JOB = 1 << 21
+"""Entries that a thread is given at once, unless a piece has more: to hand over a piece takes a tenth of its time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -140,20 +143,23 @@ class TensorMerging:
             return
         pieces = self._pieces(output, device)
 
-        def write(index: int, surveyed: Any = None) -> None:
-            start, result = combine_piece(self.merge, pieces, index, replace(place, surveyed=surveyed))
-            writer.write(output.name, result.to(output.dtype).cpu(), start)
+        def write(indices: range, surveyed: Any = None) -> None:
+            at = replace(place, surveyed=surveyed)
+            for index in indices:
+                start, result = combine_piece(self.merge, pieces, index, at)
+                writer.write(output.name, result.to(output.dtype).cpu(), start)
 
         def survey_and_write() -> None:
-            surveyed = self.merge.survey(pieces, at=place)
-            for index in range(len(pieces)):
-                write(index, surveyed)
+            write(range(len(pieces)), self.merge.survey(pieces, at=place))
 
-        sizes = [stop - start for start, stop in pieces.bounds]
-        if sizes and self.merge.surveys():
-            yield max(sizes), survey_and_write
-        else:
-            yield from ((size, partial(write, index)) for index, size in enumerate(sizes))
+        bounds = pieces.bounds
+        largest = max((stop - start for start, stop in bounds), default=0)
+        if bounds and self.merge.surveys():
+            yield largest, survey_and_write
+        elif bounds:
+            count = max(JOB // largest, 1)
+            for indices in (range(len(pieces))[first : first + count] for first in range(0, len(pieces), count)):
+                yield bounds[indices[-1]][1] - bounds[indices[0]][0], partial(write, indices)
 
     def tensor(self, name: str, *, seed: int = 0, found: Mapping[str, Tensor] | None = None) -> Tensor:
         """One tensor of the result as it is before it is rounded to its own type."""

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -150,6 +155,62 @@ def test_what_cannot_be_meant_is_told(
     before = sorted(models.rglob("*"))
     assert message in compat(models, "merge", "spec.yaml", *arguments, status=status)
     assert sorted(models.rglob("*")) == before
+
+
+# runs compat, and says which of the packages that take long to import it has imported
+COUNTED = """
+import sys
+from compat_spec.cli.main import main
+sys.argv = ["compat", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+heavy = {"torch", "transformers", "tokenizers", "scipy", "sqlalchemy", "alembic", "peft", "altair"}
+print(sorted({name.partition(".")[0] for name in sys.modules} & heavy))
+"""
+
+
+def retold(models: Path, folder: Path, change: Callable[[dict[str, Any], str], object]) -> None:
+    """The models `law` and `code`, their tokenizer files changed."""
+    for name in ("law", "code"):
+        shutil.copytree(models / name, folder / name)
+        file = folder / name / "tokenizer.json"
+        content = json.loads(file.read_text("utf-8"))
+        change(content, name)
+        file.write_text(json.dumps(content), "utf-8")
+    (folder / "spec.yaml").write_text("""
+models:
+  law: {use: causal_lm, path: law}
+  code: {use: causal_lm, path: code}
+merges:
+  average: {use: linear, models: [law, code]}
+""")
+
+
+def test_a_merge_of_folders_imports_torch_alone(models: Path, tmp_path: Path) -> None:
+    def truncate(tokenizer: dict[str, Any], name: str) -> None:
+        end = {"max_length": {"law": 8, "code": 9}[name], "stride": 0}
+        tokenizer["truncation"] = {"direction": "Right", "strategy": "LongestFirst", **end}
+
+    retold(models, tmp_path, truncate)
+    command = [sys.executable, "-c", COUNTED, "merge", "spec.yaml", "--quiet"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("['torch']\n", "")
+    assert len(AutoTokenizer.from_pretrained(tmp_path / "average")("x = 1")["input_ids"]) > 0
+
+
+def test_models_that_read_texts_as_different_tokens_are_refused(compat: Compat, models: Path, tmp_path: Path) -> None:
+    def add(tokenizer: dict[str, Any], name: str) -> None:
+        last = tokenizer["added_tokens"][-1]
+        number = 1 + max(last["id"], *tokenizer["model"]["vocab"].values())
+        tokenizer["added_tokens"].append(last | {"id": number, "content": f"<{name}>"})
+
+    retold(models, tmp_path, add)
+    said = compat(tmp_path, "merge", "spec.yaml", status=1)
+    assert "law and code have different tokenizers: token " in said
+    assert "'<law>' in the one and '<code>' in the other" in said
+    assert not (tmp_path / "average").exists()
 
 
 def test_a_link_to_an_empty_folder_is_written_through(compat: Compat, models: Path, tmp_path: Path) -> None:
