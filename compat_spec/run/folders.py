@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from compat_spec.components import TensorMerge
 from compat_spec.nn.block_names import block_count
@@ -61,10 +63,25 @@ def write_beside(merging: TensorMerging, places: Mapping[str, Weights], folder: 
 
 def _check_same_tokens(folders: Mapping[str, Path]) -> None:
     reading = {name: folder for name, folder in folders.items() if (folder / "tokenizer_config.json").exists()}
-    files = {folder / "tokenizer.json" for folder in reading.values()}
-    alike = all(file.exists() for file in files) and len({file.read_bytes() for file in files}) == 1
-    if len(reading) > 1 and not alike:
+    if len(reading) > 1 and not _written_alike([folder / "tokenizer.json" for folder in reading.values()]):
         # only now: it takes seconds to import transformers
         from compat_spec.nn.network import check_same_vocabulary, load_tokenizer
 
         check_same_vocabulary({name: load_tokenizer(folder) for name, folder in reading.items()})
+
+
+def _written_alike(files: Sequence[Path]) -> bool:
+    """Whether all these files of tokenizers are there and have the same tokens, whatever else they say."""
+    if not all(file.exists() for file in files):
+        return False
+    first, *others = dict.fromkeys(file.read_bytes() for file in files)
+    try:
+        return all(_tokens(text) == _tokens(first) for text in others)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _tokens(tokenizer: bytes) -> tuple[Any, list[tuple[Any, Any]]]:
+    """The vocabulary of a `tokenizer.json`, and the tokens that were added to it."""
+    read = json.loads(tokenizer)
+    return read["model"]["vocab"], [(added["id"], added["content"]) for added in read["added_tokens"]]
