@@ -154,7 +154,7 @@ class Artifacts:
         merge = variant.merge
         if isinstance(merge, TensorMerge) and merge.vocabulary == "union":
             return self.merge(name, assignment, seed)  # its folder has one of its own
-        owner = merge.owner if isinstance(merge, TensorMerge) else merge.models[0]
+        owner = merge.tokenizer or merge.owner if isinstance(merge, TensorMerge) else merge.models[0]
         refs: dict[str, ModelRef] = dict(variant.others) | dict(zip(merge.models, variant.experts, strict=True))
         return self._tokenizer_of(refs[owner].name, assignment, seed)
 

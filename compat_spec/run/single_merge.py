@@ -213,7 +213,7 @@ class SingleMerge:
             )
             raise UsageError(f"{self.name} cannot be written as an adapter: all its models must be adapters, and {why}")
         start = starts.pop()
-        if self.merge.vocabulary != "same":
+        if self.merge.aligns:
             raise UsageError(f"{self.name} cannot be written as an adapter: it changes the vocabulary")
         with _appearing(out) as folder, merging_of(self.merge, places) as merging, Checkpoint(start) as base:
             if merging.blocks is not None:

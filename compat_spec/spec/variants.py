@@ -120,8 +120,9 @@ class Variants:
             experts = self._references.at(experts, at, f"{draft.where}.at")
         compares = cast("type[Merge]", part.cls).compares
         # a merge of tensors brings the rows of different vocabularies into one order, where it is told to
-        freed = TOKENS if part.fields.get("vocabulary", "same") != "same" and _is_of_tensors(part) else frozenset[str]()
-        difference = self._shapes.difference([*experts, *others.values()], compares, draft.indices(point), freed)
+        freed = TOKENS if _aligns(part) else frozenset[str]()
+        merged = [ref for name, ref in others.items() if not _lends_tokenizer(part, name)]
+        difference = self._shapes.difference([*experts, *merged], compares, draft.indices(point), freed)
         if difference:
             listed = part.node.mapping.get("models", part.node)
             what = f"{part.use} cannot combine {difference}"
@@ -182,12 +183,20 @@ def _changed_by(part: Part) -> frozenset[str]:
     """What is known of the model whose config a merge takes over, and may not hold for what the merge makes."""
     if part.cls is None or not issubclass(part.cls, TensorMerge):
         return frozenset()
-    of_tokens = TOKENS if part.fields.get("vocabulary", "same") != "same" else frozenset[str]()
+    of_tokens = TOKENS if _aligns(part) else frozenset[str]()
     return of_tokens if part.cls.blocks is TensorMerge.blocks else of_tokens | DEPTH
 
 
-def _is_of_tensors(part: Part) -> bool:
-    return part.cls is not None and issubclass(part.cls, TensorMerge)
+def _aligns(part: Part) -> bool:
+    """See `TensorMerge.aligns`."""
+    of_tensors = part.cls is not None and issubclass(part.cls, TensorMerge)
+    return of_tensors and (part.fields.get("vocabulary", "same") != "same" or part.fields.get("tokenizer") is not None)
+
+
+def _lends_tokenizer(part: Part, name: str) -> bool:
+    """Whether a model that a merge names gives its tokenizer, and nothing else."""
+    elsewhere = {key: value for key, value in part.fields.items() if key != "tokenizer"}
+    return _aligns(part) and name == part.fields.get("tokenizer") and name not in beside(elsewhere, "models")
 
 
 def _circle(start: str, parents: Mapping[str, Collection[str]]) -> list[str] | None:

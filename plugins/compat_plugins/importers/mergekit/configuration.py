@@ -7,19 +7,16 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
+from compat_plugins.importers.mergekit.checking import check
 from compat_plugins.importers.mergekit.inputs import Input, Inputs, Slice, given
 from compat_plugins.importers.mergekit.merge import Declared, check_depth
 from compat_plugins.importers.mergekit.methods import METHODS, WITHOUT_EFFECT
 from compat_plugins.importers.mergekit.models import Models
-from compat_spec import registry
+from compat_plugins.importers.mergekit.result import Result
 
 if TYPE_CHECKING:
     from compat_spec.spec.nodes import Node
     from compat_spec.spec.problems import Problems
-
-_DTYPES = ("float64", "float32", "bfloat16", "float16")
 
 _KEYS = (
     *("merge_method", "base_model", "models", "slices", "modules", "parameters"),
@@ -51,6 +48,8 @@ class Configuration:
         self._cuts: dict[tuple[str, tuple[int, int]], str] = {}
         self._declared: dict[str, Declared] = {}
         self._base: str | None = None
+        self._mixed = False
+        """Whether there are slices of different models that are merged one by one."""
 
     @property
     def merges(self) -> dict[str, dict[str, Any]]:
@@ -72,14 +71,12 @@ class Configuration:
         method = self._method()
         inputs = Inputs(self.document, self._models, self._problems)
         merging = self._merges_of(method, inputs)
-        for declared in merging:
-            self._dtype(declared)
-            self._vocabulary(declared)
-        if not merging:  # report what is wrong with these all the same
-            self._dtype(Declared("linear", self.document, self._problems))
+        result = Result(self.document, self._models, self._problems, base=self._base, mixed=self._mixed)
+        for declared in merging or [Declared("", self.document, self._problems)]:  # report what is wrong all the same
+            result.declare(declared)
         if len(self._problems) == before:
             for declared in self._declared.values():
-                self._check(declared)
+                check(declared, self.document, self._problems)
         named = ["name"] if self._models.merges else []
         ignored = [key for key in self.document.mapping if key not in (*_KEYS, *named)]
         if ignored or inputs.ignored:
@@ -96,6 +93,9 @@ class Configuration:
         name = str(node.value)
         if name in METHODS:
             return name
+        if name == "moe":
+            self._problems.add(node.place, "merge_method", f"this is {_OTHER_TOOLS['experts']}")
+            return ""
         close = get_close_matches(name, METHODS, n=1)
         advice = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(METHODS)}"
         self._problems.add(node.place, "merge_method", f"mergekit 0.1.5 has no method {node.in_words()}", advice)
@@ -167,6 +167,7 @@ class Configuration:
 
     def _one_by_one(self, method: str, slices: Sequence[Slice]) -> list[Declared]:
         """A merge for each slice, of models that were cut to its layers, and the stack of all."""
+        self._mixed = len({frozenset(source.name for source in one.inputs) for one in slices}) > 1
         made, stack = [], []
         for number, one in enumerate(slices, 1):
             if not one.inputs:
@@ -214,60 +215,6 @@ class Configuration:
             cut.add("models", [one.name], one.place, one.where)
             cut.add("slices", [{"model": one.name, "layers": [start, stop]}], one.place, one.where)
         return self._cuts[key]
-
-    # ------------------------------------------------------------------------------------------ what all merges have
-
-    def _dtype(self, declared: Declared) -> None:
-        """What the result is stored in. In what it is computed is the engine's affair."""
-        key = "out_dtype" if given(self.document, "out_dtype") else "dtype"
-        node = given(self.document, key)
-        if node is None:
-            return
-        name = str(node.value).removeprefix("torch.")
-        if name not in _DTYPES:
-            what = f"a result cannot be stored in {node.in_words()}"
-            self._problems.add(node.place, key, what, f"there are {', '.join(_DTYPES)}")
-        declared.add("dtype", name, node.place, key)
-
-    def _vocabulary(self, declared: Declared) -> None:
-        """`tokenizer_source`, or `tokenizer: {source: …}`, whose default is union."""
-        tokenizer = self.document.mapping.get("tokenizer")
-        if tokenizer is not None and not isinstance(tokenizer.value, dict):
-            tokenizer = None  # an empty value
-        for key in ("tokens", "pad_to_multiple_of"):
-            inner = given(tokenizer, key) if tokenizer else None
-            if inner is not None:
-                self._problems.add(inner.place, f"tokenizer.{key}", f"{key} of a tokenizer cannot be said")
-        if tokenizer is not None:
-            node, where = given(tokenizer, "source"), "tokenizer.source"
-        else:
-            node, where = given(self.document, "tokenizer_source"), "tokenizer_source"
-        if node is None and tokenizer is None:
-            return
-        wanted = node.value if node is not None else "union"
-        if wanted not in ("union", "base"):
-            first = next(iter(declared.params.get("models", ())), None)
-            if self._models.name_of(node, where) == (self._base or first):
-                wanted = "base"
-            elif node is not None:
-                what = "the tokenizer of one model can only be that of the base model"
-                self._problems.add(node.place, where, what, "write base or union")
-        place = (node or tokenizer or self.document).place
-        declared.add("vocabulary", wanted, place, where)
-
-    def _check(self, declared: Declared) -> None:
-        """Ask our own component whether it takes all this."""
-        node = self.document.mapping["merge_method"]
-        try:
-            registry.component("compat.merges", declared.use).model_validate(declared.params)
-        except registry.PluginError as error:
-            self._problems.add(node.place, "merge_method", str(error))
-        except ValidationError as error:
-            for one in error.errors(include_url=False):
-                key = str(one["loc"][0]) if one["loc"] else ""
-                place, where = declared.origins.get(key, (node.place, "merge_method"))
-                message = str(one.get("ctx", {}).get("error", one["msg"]))
-                self._problems.add(place, where, f"{declared.use} does not take this: {message}")
 
     def _note_unused(self, method: str, inputs: Sequence[Input]) -> None:
         """Say which parameters are left out, and why."""

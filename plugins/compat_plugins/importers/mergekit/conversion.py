@@ -51,7 +51,7 @@ def _names(documents: Sequence[Node], problems: Problems) -> list[str | None]:
         if name in found:
             what = "there are two merges without a `name`" if name is None else f"two merges are called {name}"
             problems.add(
-                node.place if node else document.place, "name", what, "only one may be without, the last result"
+                node.place if node else document.place, "name", what, "give each one of its own; one may be without"
             )
         found.append(name)
     return found

@@ -71,7 +71,7 @@ class Declared:
                 self._of_all(parameter, shared)
 
     def _name_models(self, inputs: Sequence[Input]) -> None:
-        first = inputs[0] if inputs else None
+        first = next((one for one in inputs if one.where != "base_model"), None)
         place, where = (first.place, first.where.rpartition(".")[0]) if first else (self._document.place, "models")
         self.add("models", [one.name for one in inputs], place, where)
 
