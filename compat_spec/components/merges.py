@@ -59,17 +59,27 @@ class TensorMerge(Merge):
         description="For models with different tokenizers: whether the result has that of the base (of the first model "
         "where there is no base), or one with the tokens of all. `same` asks for equal ones.",
     )
+    tokenizer: ModelName | None = Field(
+        default=None, description="A model whose tokenizer the result has instead; it need not be merged itself."
+    )
+
+    @property
+    def aligns(self) -> bool:
+        """Whether the rows of tokens are brought into one order, as models with different tokenizers need it."""
+        return self.vocabulary != "same" or self.tokenizer is not None
 
     @property
     def owner(self) -> str:
-        """The model whose tokenizer and config the result has."""
+        """The model whose config the result has, and its tokenizer unless `tokenizer` or a union says another."""
         base = getattr(self, "base", None)
-        return str(base) if self.vocabulary != "same" and isinstance(base, ModelName) else self.models[0]
+        return str(base) if self.aligns and isinstance(base, ModelName) else self.models[0]
 
     @model_validator(mode="after")
-    def _looks_at_one_vocabulary(self) -> TensorMerge:
-        if self.vocabulary != "same" and any(True for _ in names_in(self, TaskName)):
+    def _has_one_vocabulary(self) -> TensorMerge:
+        if self.aligns and any(True for _ in names_in(self, TaskName)):
             raise ValueError("vocabulary must be same: the method looks at the models at work on one text")
+        if self.vocabulary == "union" and self.tokenizer is not None:
+            raise ValueError("a union has a tokenizer of its own: leave out `tokenizer`, or `vocabulary`")
         return self
 
     @model_validator(mode="after")

@@ -23,6 +23,13 @@ def above(values: Tensor, bound: float) -> Tensor:
     return torch.from_numpy(np.greater(values.numpy(), values.numpy().dtype.type(bound)))
 
 
+def at_most(values: Tensor, bound: float) -> Tensor:
+    """`values <= bound`, bool."""
+    if values.device.type != "cpu":
+        return values <= bound
+    return torch.from_numpy(np.less_equal(values.numpy(), values.numpy().dtype.type(bound)))
+
+
 def count(mask: Tensor) -> int:
     """How many entries are true."""
     return int(mask.count_nonzero()) if mask.device.type != "cpu" else int(np.count_nonzero(mask.numpy()))

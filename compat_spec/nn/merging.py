@@ -29,7 +29,7 @@ __all__ = ["merge_tensor"]
 
 
 ROOM = 1 << 25
-"""So many entries of the result may be under way at once, unless a single tensor has more."""
+"""So many entries of tensors that are not cut may be under way at once, unless a single one has more."""
 
 JOB = 1 << 21
 """Entries that a thread is given at once, unless a piece has more: to hand over a piece takes a tenth of its time."""
@@ -125,7 +125,7 @@ class TensorMerging:
         counts = {name: math.prod(shape) for name, (_, shape) in outline.items()}
         total, done = sum(counts.values()), 0
         _let_allocator_keep_memory()
-        with ShardWriter(folder, outline, shard_bytes) as writer, SideBySide(max(ROOM, *counts.values(), 0)) as jobs:
+        with ShardWriter(folder, outline, shard_bytes) as writer, SideBySide(self._room(device)) as jobs:
             for name in writer.order:
                 progress(done, total, name)
                 output = self.outputs[name]
@@ -133,6 +133,12 @@ class TensorMerging:
                 for size, job in self._jobs(output, place, writer, device):
                     jobs.submit(size, job)
                 done += counts[name]
+
+    def _room(self, device: str) -> int:
+        """How many entries are under way at once, and no more, so that `progress` says what is done."""
+        if self.merge.unit == "tensor":
+            return ROOM
+        return (torch.get_num_threads() + 1) * room_for(torch.device(device).type)
 
     def _jobs(
         self, output: Output, place: TensorPlace, writer: ShardWriter, device: str

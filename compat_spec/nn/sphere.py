@@ -21,13 +21,16 @@ def inner_products(pieces: TensorPieces) -> Tensor:
 
     Entries that are not finite count as zero, here and below: masks hold infinities, and no direction goes there.
     """
-    total: Tensor | None = None
+    sums: list[list[float]] = []
     for piece in pieces:
-        rows = torch.stack([_offset(tensor, piece.base).reshape(-1) for tensor in piece.tensors])
-        products = rows @ rows.T
-        total = products if total is None else total + products
-    assert total is not None
-    return total.cpu()
+        vectors = [_offset(tensor, piece.base).reshape(-1) for tensor in piece.tensors]
+        # a product of matrices with a few long rows takes several times as long, and buffers
+        sums.append([float(a @ b) for i, a in enumerate(vectors) for b in vectors[i:]])
+    count = len(vectors)
+    products = torch.zeros(count, count, dtype=torch.float64)
+    first, second = torch.triu_indices(count, count)
+    products[first, second] = products[second, first] = torch.tensor(sums, dtype=torch.float64).sum(0)
+    return products
 
 
 def row_inner_products(tensors: Sequence[Tensor], base: Tensor) -> Tensor:

@@ -24,15 +24,18 @@ def merging_of(merge: TensorMerge, places: Mapping[str, Weights]) -> Iterator[Te
     """A merge of models that lie somewhere, checked, and open to be read.
 
     Args:
-        places: by the names in `merge.models` and that of the field `base`.
+        places: by the names in `merge.models` and those of the fields `base` and `tokenizer`.
 
     Raises:
         CompatError: the models do not go together.
     """
     base_name = getattr(merge, "base", None)
+    merged = {*merge.models, base_name}
     with ExitStack() as stack:
-        opened: Mapping[str, TensorSource] = {name: stack.enter_context(place.open()) for name, place in places.items()}
-        if merge.vocabulary == "same":
+        opened: Mapping[str, TensorSource] = {
+            name: stack.enter_context(place.open()) for name, place in places.items() if name in merged
+        }
+        if not merge.aligns:
             _check_same_tokens({name: place.place for name, place in places.items()})
         else:
             if merge.blocks([block_count(opened[name]) for name in merge.models]) is None:
@@ -55,7 +58,7 @@ def write_beside(merging: TensorMerging, places: Mapping[str, Weights], folder: 
             shutil.copyfile(path, folder / path.name)
     if merging.blocks is not None and (folder / CONFIG).exists():
         restack_config(folder, [places[name].place for name in merge.models], merging.blocks)
-    if merge.vocabulary != "same":
+    if merge.aligns:
         ResultVocabulary(merge, places).write(folder)
     if merge.dtype is not None:
         note_dtype(folder, merge.dtype)

@@ -52,7 +52,7 @@ class Sce(TensorMerge):
         for piece in pieces:
             assert piece.base is not None
             deltas = _deltas(piece.tensors, piece.base, selected, piece.start)
-            squares.append(deltas.square_().sum(1).tolist())
+            squares.append([float(delta.square_().sum()) for delta in deltas])
         means = [math.fsum(of_model) / pieces.size for of_model in zip(*squares, strict=True)]
         enough = sum(means) >= _NOTHING
         return Survey(selected, [mean / sum(means) if enough else 1 / len(means) for mean in means])
@@ -60,13 +60,19 @@ class Sce(TensorMerge):
     def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:
         import torch
 
+        from compat_spec.nn.masks import above, keep_
+
         assert base is not None
         found: Survey = at.surveyed
         deltas = _deltas(tensors, base, found.selected, at.start)
-        weights = base.new_tensor(found.weights)[:, None]
-        elected = deltas.sign() == torch.where(deltas.sum(0) >= 0, 1, -1)
-        divisor = (weights * elected).sum(0).clamp(min=_NOTHING)
-        return deltas.masked_fill_(~elected, 0).mul_(weights).sum(0).div_(divisor).add_(base)
+        total = sum(deltas[1:], start=deltas[0])
+        sign = torch.lt(total, 0, out=torch.empty_like(total)).mul_(-2).add_(1)
+        merged, divisor = torch.zeros_like(base), torch.zeros_like(base)
+        for delta, weight in zip(deltas, found.weights, strict=True):
+            along = delta * sign
+            merged.add_(keep_(delta, above(along, 0)), alpha=weight)
+            divisor.add_(torch.gt(along, 0, out=along), alpha=weight)
+        return merged.div_(divisor.clamp_(min=_NOTHING)).add_(base)
 
 
 @dataclass(frozen=True)
@@ -77,23 +83,25 @@ class Survey:
     weights: Sequence[float]
 
 
-def _deltas(tensors: Sequence[Tensor], base: Tensor, selected: Cut | None, start: int) -> Tensor:
-    """The task vectors `[models, entries]`, zero where an entry is not selected."""
-    import torch
-
+def _deltas(tensors: Sequence[Tensor], base: Tensor, selected: Cut | None, start: int) -> list[Tensor]:
+    """The task vectors, zero where an entry is not selected."""
+    from compat_spec.nn.masks import keep_
     from compat_spec.nn.task_vectors import task_vector
 
-    found = torch.stack([task_vector(tensor, base) for tensor in tensors])
-    return found if selected is None else found.masked_fill_(~selected.above(_variance(tensors), start), 0)
+    deltas = [task_vector(tensor, base) for tensor in tensors]
+    if selected is None:
+        return deltas
+    mask = selected.above(_variance(tensors), start)
+    return [keep_(delta, mask) for delta in deltas]
 
 
 def _variance(tensors: Sequence[Tensor]) -> Tensor:
     """Of each entry over the models; what is not a number counts as infinite."""
-    import torch
-
     from compat_spec.nn.sparsify import magnitudes
     from compat_spec.nn.task_vectors import task_vector
 
     # from differences to the first model, so that the variance of equal entries is exactly zero
-    apart = torch.stack([task_vector(tensor, tensors[0]) for tensor in tensors])
-    return magnitudes(apart.var(0, correction=0))
+    apart = [task_vector(tensor, tensors[0]) for tensor in tensors]
+    mean = sum(apart[1:], start=apart[0]) / len(apart)
+    squares = [offset.sub_(mean).square_() for offset in apart]
+    return magnitudes(sum(squares[1:], start=squares[0]) / len(squares))
