@@ -59,6 +59,10 @@ class TensorSource(Mapping[str, Tensor]):
     @abstractmethod
     def dtype(self, name: str) -> torch.dtype: ...
 
+    def bytes(self, name: str) -> int:
+        """How many bytes are read to have a tensor."""
+        return self.dtype(name).itemsize * math.prod(self.shape(name))
+
     @abstractmethod
     def piece(self, name: str, start: int, stop: int) -> Tensor:
         """The entries from `start` to `stop` of the flattened tensor."""

@@ -89,5 +89,8 @@ class _Renamed(TensorSource):
     def dtype(self, name: str) -> torch.dtype:
         return self._tensors.dtype(self._own_names[name])
 
+    def bytes(self, name: str) -> int:
+        return self._tensors.bytes(self._own_names[name])
+
     def piece(self, name: str, start: int, stop: int) -> Tensor:
         return self._tensors.piece(self._own_names[name], start, stop)
