@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from compat_spec.errors import CompatError
@@ -67,7 +67,8 @@ def write_adapter(
         root = values[:rank].sqrt()
         tensors[f"{PREFIX}{module}.lora_A.weight"] = (root[:, None] * right[:rank]).float().contiguous()
         tensors[f"{PREFIX}{module}.lora_B.weight"] = (left[:, :rank] * root).float().contiguous()
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    # as any file is written: save_file keeps others of the group from reading it
+    (folder / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",

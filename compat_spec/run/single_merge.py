@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compat_spec.components import Executor, TaskName, TensorMerge, names_in
+from compat_spec.components import Executor, ModelSource, TaskName, TensorMerge, names_in
 from compat_spec.errors import CompatError, UsageError
 from compat_spec.nn.checkpoint import Checkpoint
+from compat_spec.nn.merged_config import CONFIG
 from compat_spec.nn.shards import SHARD_BYTES
 from compat_spec.nn.weights import Weights
 from compat_spec.plan import Plan
 from compat_spec.plan.build import plan_merge, plan_models
 from compat_spec.plan.needed import needed_steps
 from compat_spec.plan.points import Assignment, Points, select
+from compat_spec.run.appearing import appearing
 from compat_spec.run.folders import merging_of, write_beside
-from compat_spec.run.model_card import model_card
+from compat_spec.run.model_card import model_card, spec_of_merge
 from compat_spec.run.studying import TensorStudy
 from compat_spec.spec.problems import nearest
 from compat_spec.spec.spec import MergeVariant, ModelRef, Spec
@@ -70,6 +70,7 @@ class SingleMerge:
             )
         self.merge: TensorMerge = self.variant.merge
         self._places: dict[str, Weights] = {}
+        self._read: dict[str, tuple[str, ModelSource]] = {}
         self._studies = any(True for _ in names_in(self.merge, TaskName))
         refs = dict(zip(self.merge.models, self.variant.experts, strict=True)) | dict(self.variant.others)
         self._made = {written: ref for written, ref in refs.items() if not self._lies_somewhere(written, ref)}
@@ -78,9 +79,13 @@ class SingleMerge:
         """Whether a model can be read where it is."""
         variant = select(self.spec.models[ref.name], self.assignment)
         weights = variant.source.weights() if variant.source is not None and variant.trainer is None else None
-        if weights is not None:
-            self._places[written] = weights
-        return weights is not None
+        if weights is None:
+            return False
+        assert variant.source is not None
+        assert variant.source_use is not None
+        self._places[written] = weights
+        self._read[written] = variant.source_use, variant.source
+        return True
 
     # ---------------------------------------------------------------------------------------------- what comes first
 
@@ -132,8 +137,8 @@ class SingleMerge:
         Raises:
             CompatError: `out` is there already, the disk has no room, or the models do not go together.
         """
-        card = model_card(out.name, self.variant.use, self.merge, self._sources(), self.spec)
-        with _appearing(out) as folder:
+        card = self._card(out, library="transformers" if self._is_model() else None)
+        with appearing(out) as folder:
             (folder / "README.md").write_text(card, "utf-8")
             if self._studies:
                 shutil.copytree(self.store.path(self._artifact()), folder, dirs_exist_ok=True)
@@ -178,14 +183,14 @@ class SingleMerge:
         start = starts.pop()
         if self.merge.vocabulary != "same":
             raise UsageError(f"{self.name} cannot be written as an adapter: it changes the vocabulary")
-        with _appearing(out) as folder, merging_of(self.merge, places) as merging, Checkpoint(start) as base:
+        with appearing(out) as folder, merging_of(self.merge, places) as merging, Checkpoint(start) as base:
             if merging.blocks is not None:
                 raise UsageError(f"{self.name} cannot be written as an adapter: it has other blocks than its models")
             models = [model.tensors for model in merging.models if isinstance(model.tensors, Adapted)]
             seed = self.spec.seeds[0]
             study = TensorStudy(merging, places, seed=seed, device="cpu", progress=progress)
             found = self.merge.study(study)
-            card = model_card(out.name, self.variant.use, self.merge, self._sources(), self.spec, "peft")
+            card = self._card(out, library="peft", relation="adapter")
             (folder / "README.md").write_text(card, "utf-8")
             return write_adapter(
                 merging,
@@ -213,10 +218,29 @@ class SingleMerge:
     def _artifact(self) -> ArtifactRef:
         return plan_merge(self.spec, self.name, self.assignment)[1]
 
-    def _sources(self) -> dict[str, str]:
-        """Where each model came from, for the card."""
+    def _is_model(self) -> bool:
+        """Whether the result has a config, by which transformers opens it."""
+        return self._studies or (self._all_places()[self.merge.owner].place / CONFIG).exists()
+
+    def _card(self, out: Path, *, library: str | None, relation: str = "merge") -> str:
         made = {written: f"made by the spec, {ref}" for written, ref in self._refs.items()}
-        return {written: str(place) for written, place in self._places.items()} | made
+        sources = {written: str(place) for written, place in self._places.items()} | made
+        ids = [str(hub) for _, source in self._read.values() if (hub := getattr(source, "hub", None))]
+        text = (
+            spec_of_merge(self.spec, self.name, self.variant.use, self.merge, self._read)
+            if not self._made and not self._studies
+            else self.spec.text  # what trains its models, or looks at them, may be anything in it
+        )
+        return model_card(
+            out.name,
+            self.variant.use,
+            self.merge,
+            sources,
+            text,
+            library=library,
+            relation=relation,
+            base_models=list(dict.fromkeys(ids)),
+        )
 
 
 def _only_point(spec: Spec, name: str) -> Assignment:
@@ -234,30 +258,6 @@ def _only_point(spec: Spec, name: str) -> Assignment:
         f"{name} is swept, and stands for {len(found)} merges: choose one by setting {', '.join(swept)}, for example "
         f"{example}"
     )
-
-
-def check_free(out: Path) -> None:
-    """Raises `UsageError` when there is something already where a folder is to be written."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir()) or out.resolve() == Path.cwd()):
-        raise UsageError(f"{out} is there already: name a folder that is empty, or not there")
-
-
-@contextmanager
-def _appearing(out: Path) -> Iterator[Path]:
-    """An empty folder beside `out` that becomes it when the block ends well, and vanishes when it does not."""
-    check_free(out)
-    out = out.resolve()
-    aside = out.parent / f".{out.name}-{uuid.uuid4().hex[:8]}"
-    try:
-        aside.mkdir(parents=True)
-        yield aside
-        if out.exists():
-            out.rmdir()
-        aside.rename(out)
-    except OSError as error:
-        raise CompatError(f"{out} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _check_room(folder: Path, size: int) -> None:
