@@ -38,13 +38,13 @@ class Imported:
 class Importer(Protocol):
     """Reads the configurations of one tool."""
 
-    def __call__(self, document: Node, problems: Problems, folder: Path) -> Imported:
+    def __call__(self, documents: Sequence[Node], problems: Problems, folder: Path) -> Imported:
         """Convert a configuration.
 
         What cannot be said in a spec goes into `problems`, each with its place, and what is returned then does not
         matter. Paths are relative to the folder of the spec that is written, which is the working one.
 
         Args:
-            document: what the file holds, a mapping.
+            documents: what the file holds: a mapping, or several where `---` stands between them.
             folder: where the file lies.
         """

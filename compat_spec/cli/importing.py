@@ -10,7 +10,9 @@ import typer
 
 def import_(
     kind: Annotated[str, typer.Argument(help="The tool: mergekit.", metavar="TOOL", show_default=False)],
-    config: Annotated[Path, typer.Argument(help="Its YAML file.", metavar="CONFIG", show_default=False)],
+    config: Annotated[
+        Path, typer.Argument(help="Its YAML file; - is the standard input.", metavar="CONFIG", show_default=False)
+    ],
 ) -> None:
     """Print a spec that does what a configuration of another tool says.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import time
@@ -24,7 +25,7 @@ def merge(
     spec: SpecPath,
     name: Annotated[
         str | None,
-        typer.Argument(help="The merge, as the spec calls it; the only one by default.", metavar="NAME"),
+        typer.Argument(help="The merge, as the spec calls it; the only one, or last one, by default.", metavar="NAME"),
     ] = None,
     out: Annotated[
         Path | None,
@@ -48,7 +49,8 @@ def merge(
     """Write one merge of a spec as a model folder, without running the experiment.
 
     Models that are in folders are read where they are, tensor by tensor: no model is ever whole in memory. Models that
-    the spec trains come from the store, and are trained first where it lacks them.
+    the spec trains come from the store, and are trained first where it lacks them. Merges that the merge is made of are
+    written beside it first, and removed at the end.
 
     Example: [bold]compat merge mine.yaml average --out models/average[/bold]
     """
@@ -58,11 +60,14 @@ def merge(
     name = name or _only_merge(loaded)
 
     # only now the imports that take seconds: a mistake in a spec shows at once
+    gc.disable()  # they leave no garbage, and to look for it takes a tenth of their time
     from compat_spec.errors import UsageError
     from compat_spec.run.appearing import check_free
     from compat_spec.run.devices import resolve_devices
     from compat_spec.run.single_merge import SingleMerge
     from compat_spec.store import open_store
+
+    gc.enable()
 
     checked, *more = resolve_devices(device)
     if more:
@@ -115,14 +120,23 @@ def _write(
 
 
 def _only_merge(spec: Spec) -> str:
-    if len(spec.merges) != 1:
+    """The merge of the spec, or the one that others lead to."""
+    variants = [variant for merge in spec.merges.values() for variant in merge.variants.values()]
+    used = {ref.name for variant in variants for ref in (*variant.experts, *variant.others.values())}
+    found = [name for name in spec.merges if name not in used]
+    if len(found) != 1:
         from compat_spec.errors import UsageError
 
         raise UsageError(f"{spec.path} has {counted(len(spec.merges), 'merge')}: name one of {', '.join(spec.merges)}")
-    return next(iter(spec.merges))
+    return found[0]
 
 
 def _show(forecast: Forecast, console: Console) -> None:
+    for name, inner in forecast.first.items():
+        console.print(f"{name} comes first:")
+        _show(inner, console)
+    if forecast.first:
+        console.print("What is read then is known when it is there.")
     if forecast.steps:
         steps = counted(forecast.steps, "step")
         console.print(f"{steps} come first, for the store lacks what the merge is made of: compat plan shows them")

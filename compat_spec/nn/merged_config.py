@@ -14,6 +14,8 @@ CONFIG = "config.json"
 DEPTHS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 """What configs call the number of blocks."""
 
+SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
+
 
 def check_mergeable(name: str, folder: Path) -> None:
     """Refuse a model whose numbers mean something only together with the scales that they were quantised with."""
@@ -104,18 +106,32 @@ def _of_text(config: dict[str, Any]) -> dict[str, Any]:
     return inner if isinstance(inner, dict) and "vocab_size" not in config else config
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def take_token_ids(folder: Path, donor: Path) -> None:
+    """Make the special tokens of the configs in `folder` those of another model, whose tokenizer it has taken over."""
+    for name in (CONFIG, "generation_config.json"):
+        if not (folder / name).exists():
+            continue
+        config = _read(folder, name)
+        theirs = _read(donor, name) if (donor / name).exists() else {}
+        for key in SPECIAL_TOKENS:
+            config.pop(key, None)
+            if key in theirs:
+                config[key] = theirs[key]
+        _write(folder, config, name)
+
+
+def _read(folder: Path, name: str = CONFIG) -> dict[str, Any]:
     try:
-        config = json.loads((folder / CONFIG).read_text("utf-8"))
+        config = json.loads((folder / name).read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise CompatError(f"{folder / CONFIG} cannot be read: {error}") from error
+        raise CompatError(f"{folder / name} cannot be read: {error}") from error
     if not isinstance(config, dict):
-        raise CompatError(f"{folder / CONFIG} is not a JSON object")
+        raise CompatError(f"{folder / name} is not a JSON object")
     return config
 
 
-def _write(folder: Path, config: Mapping[str, Any]) -> None:
-    (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
+def _write(folder: Path, config: Mapping[str, Any], name: str = CONFIG) -> None:
+    (folder / name).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 def _has_one_per_block(config: Mapping[str, Any], key: str) -> bool:

@@ -66,18 +66,18 @@ class Aligned(TensorSource):
         speakers: all models.
         own: which of them this is, by index.
         ids: the vocabulary of the result.
-        owner: whose vocabulary that is, or begins with.
+        owner: whose vocabulary that is, or begins with; None for that of a model that is not among them.
         base: whose rows are preferred; None for nobody's.
     """
 
     def __init__(
-        self, speakers: Sequence[Speaker], own: int, ids: Mapping[str, int], owner: int, base: int | None
+        self, speakers: Sequence[Speaker], own: int, ids: Mapping[str, int], owner: int | None, base: int | None
     ) -> None:
         self._sources = [speaker.tensors for speaker in speakers]
         self._own = own
         self._tensors = speakers[own].tensors
         self._of_tokens = frozenset(token_tensors(speakers[own]))
-        self._rows = rows_of(ids, speakers[owner].rows)
+        self._rows = rows_of(ids, 0 if owner is None else speakers[owner].rows)
         self._runs = list(_runs(_origins(speakers, own, ids, owner, base, self._rows)))
         self._starts = [run.start for run in self._runs]
 
@@ -166,13 +166,13 @@ def _is_of_tokens(name: str) -> bool:
 
 
 def _origins(
-    speakers: Sequence[Speaker], own: int, ids: Mapping[str, int], owner: int, base: int | None, rows: int
+    speakers: Sequence[Speaker], own: int, ids: Mapping[str, int], owner: int | None, base: int | None, rows: int
 ) -> Iterator[Origins]:
     """Where each row comes from."""
     tokens = {number: token for token, number in ids.items()}
     for row in range(rows):
         if row not in tokens:
-            yield ((owner, row),) if row < speakers[owner].rows else ()
+            yield ((owner, row),) if owner is not None and row < speakers[owner].rows else ()
             continue
         having = [
             (i, speaker.ids[tokens[row]])

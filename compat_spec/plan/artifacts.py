@@ -87,7 +87,9 @@ class Artifacts:
         return self.once(("tokenizer", model, self._relevant(declaration, variant, assignment)), make)
 
     def model(self, ref: ModelRef, assignment: Assignment, seed: int) -> ArtifactRef:
-        """A model at the end of its training, or its checkpoint."""
+        """A model at the end of its training, or its checkpoint; or what a merge makes."""
+        if ref.name in self.spec.merges:
+            return self.merge(ref.name, assignment, seed)
         declaration = self.spec.models[ref.name]
         variant: ModelVariant = select(declaration, assignment)
         key = ("model", ref.name, self._relevant(declaration, variant, assignment), seed)
@@ -152,14 +154,20 @@ class Artifacts:
         merge = variant.merge
         if isinstance(merge, TensorMerge) and merge.vocabulary == "union":
             return self.merge(name, assignment, seed)  # its folder has one of its own
-        owner = merge.owner if isinstance(merge, TensorMerge) else merge.models[0]
+        owner = merge.tokenizer or merge.owner if isinstance(merge, TensorMerge) else merge.models[0]
         refs: dict[str, ModelRef] = dict(variant.others) | dict(zip(merge.models, variant.experts, strict=True))
-        return self.tokenizer(refs[owner].name, assignment)
+        return self._tokenizer_of(refs[owner].name, assignment, seed)
+
+    def _tokenizer_of(self, name: str, assignment: Assignment, seed: int) -> ArtifactRef:
+        """The tokenizer of a model or merge."""
+        if name in self.spec.merges:
+            return self.tokenizer_of_merge(name, assignment, seed)
+        return self.tokenizer(name, assignment)
 
     def _merge(self, name: str, variant: MergeVariant, assignment: Assignment, seed: int) -> ArtifactRef:
         experts = [self.model(ref, assignment, seed) for ref in variant.experts]
         others = {written: self.model(ref, assignment, seed) for written, ref in variant.others.items()}
-        tokenizer = self.tokenizer(variant.experts[0].name, assignment)
+        tokenizer = self._tokenizer_of(variant.experts[0].name, assignment, seed)
         named = dict(zip(variant.merge.models, experts, strict=True)) | others
         tasks = self._tokens(variant.merge, tokenizer, assignment)
         content: dict[str, Any] = {
@@ -231,8 +239,7 @@ class Artifacts:
         """The part of an assignment that a declaration depends on, upstream included."""
         axes = {axis.name for axis in declaration.axes}
         for kind, name in self._references(variant):
-            declarations: Mapping[str, Declaration[Any]] = self.spec.tasks if kind == "task" else self.spec.models
-            upstream = declarations[name]
+            upstream: Declaration[Any] = self.spec.tasks[name] if kind == "task" else self.spec.model_or_merge(name)
             axes |= {name for name, _ in self._relevant(upstream, select(upstream, assignment), assignment)}
         return tuple(pair for pair in assignment if pair[0] in axes)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from compat_spec.plan.points import Assignment, select
 from compat_spec.plan.steps import ModelInfo
 from compat_spec.spec.spec import MergeVariant, ModelRef, ModelVariant, Spec
@@ -43,17 +45,21 @@ def training_step(spec: Spec, subject: ModelRef, assignment: Assignment) -> int 
     """The step of fine-tuning at which a model or merge stands.
 
     For a merge: the step that its experts have in common, models that keep no checkpoints aside; None when they
-    differ.
+    differ. Of an expert that is a merge itself, its experts count.
     """
     if subject.name in spec.models:
         return _model_step(spec, subject, assignment)
-    merge: MergeVariant = select(spec.merges[subject.name], assignment)
-    steps = {
-        _model_step(spec, expert, assignment)
-        for expert in merge.experts
-        if (trainer := select(spec.models[expert.name], assignment).trainer) is not None and trainer.saved_steps()
-    }
+    steps = set(_expert_steps(spec, subject.name, assignment))
     return steps.pop() if len(steps) == 1 else None
+
+
+def _expert_steps(spec: Spec, name: str, assignment: Assignment) -> Iterator[int | None]:
+    merge: MergeVariant = select(spec.merges[name], assignment)
+    for expert in merge.experts:
+        if expert.name in spec.merges:
+            yield from _expert_steps(spec, expert.name, assignment)
+        elif (trainer := select(spec.models[expert.name], assignment).trainer) is not None and trainer.saved_steps():
+            yield _model_step(spec, expert, assignment)
 
 
 def _model_step(spec: Spec, ref: ModelRef, assignment: Assignment) -> int | None:

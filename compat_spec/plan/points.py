@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from compat_spec.components import TaskName, names_in
@@ -12,7 +12,7 @@ Assignment: TypeAlias = tuple[tuple[str, int], ...]
 """The index of the value of each axis, by the axis's name, sorted."""
 
 Reference: TypeAlias = tuple[str, str]
-"""A kind of declaration (`task`, `model`, `merge`) and a name."""
+"""A kind of declaration (`task`, `model`, `merge`) and a name. A `model` that a merge combines may be a merge."""
 
 
 class Points:
@@ -63,12 +63,7 @@ class Points:
 
     def _declaration(self, reference: Reference) -> Declaration[Any]:
         kind, name = reference
-        declarations: Mapping[str, Mapping[str, Declaration[Any]]] = {
-            "task": self._spec.tasks,
-            "model": self._spec.models,
-            "merge": self._spec.merges,
-        }
-        return declarations[kind][name]
+        return self._spec.tasks[name] if kind == "task" else self._spec.model_or_merge(name)
 
 
 def own_point(declaration: Declaration[Any], point: Point) -> Assignment:

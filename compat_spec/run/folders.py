@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from compat_spec.components import TensorMerge
 from compat_spec.nn.block_names import block_count
@@ -32,17 +34,20 @@ def merging_of(merge: TensorMerge, places: Mapping[str, Weights]) -> Iterator[Te
     """A merge of models that lie somewhere, checked, and open to be read.
 
     Args:
-        places: by the names in `merge.models` and that of the field `base`.
+        places: by the names in `merge.models` and those of the fields `base` and `tokenizer`.
 
     Raises:
         CompatError: the models do not go together.
     """
     base_name = getattr(merge, "base", None)
+    merged = {*merge.models, base_name}
     with ExitStack() as stack:
-        opened: Mapping[str, TensorSource] = {name: stack.enter_context(place.open()) for name, place in places.items()}
+        opened: Mapping[str, TensorSource] = {
+            name: stack.enter_context(place.open()) for name, place in places.items() if name in merged
+        }
         for name, place in places.items():
             check_mergeable(name, place.place)
-        if merge.vocabulary == "same":
+        if not merge.aligns:
             _check_same_tokens({name: place.place for name, place in places.items()})
         else:
             if merge.blocks([block_count(opened[name]) for name in merge.models]) is None:
@@ -71,7 +76,7 @@ def write_beside(merging: TensorMerging, places: Mapping[str, Weights], folder: 
         shutil.copytree(owner / _TEMPLATES, folder / _TEMPLATES, copy_function=shutil.copyfile)
     if merging.blocks is not None and (folder / CONFIG).exists():
         restack_config(folder, [places[name].place for name in merge.models], merging.blocks)
-    if merge.vocabulary != "same":
+    if merge.aligns:
         ResultVocabulary(merge, places).write(folder)
     sizes: Counter[str] = Counter()
     for output in merging.outputs.values():
@@ -83,10 +88,25 @@ def write_beside(merging: TensorMerging, places: Mapping[str, Weights], folder: 
 
 def _check_same_tokens(folders: Mapping[str, Path]) -> None:
     reading = {name: folder for name, folder in folders.items() if (folder / "tokenizer_config.json").exists()}
-    files = {folder / "tokenizer.json" for folder in reading.values()}
-    alike = all(file.exists() for file in files) and len({file.read_bytes() for file in files}) == 1
-    if len(reading) > 1 and not alike:
+    if len(reading) > 1 and not _written_alike([folder / "tokenizer.json" for folder in reading.values()]):
         # only now: it takes seconds to import transformers
         from compat_spec.nn.network import check_same_vocabulary, load_tokenizer
 
         check_same_vocabulary({name: load_tokenizer(folder) for name, folder in reading.items()})
+
+
+def _written_alike(files: Sequence[Path]) -> bool:
+    """Whether all these files of tokenizers are there and have the same tokens, whatever else they say."""
+    if not all(file.exists() for file in files):
+        return False
+    first, *others = dict.fromkeys(file.read_bytes() for file in files)
+    try:
+        return all(_tokens(text) == _tokens(first) for text in others)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _tokens(tokenizer: bytes) -> tuple[Any, list[tuple[Any, Any]]]:
+    """The vocabulary of a `tokenizer.json`, and the tokens that were added to it."""
+    read = json.loads(tokenizer)
+    return read["model"]["vocab"], [(added["id"], added["content"]) for added in read["added_tokens"]]

@@ -64,15 +64,15 @@ Made with {made_with}.
 
 
 def spec_of_merge(
-    spec: Spec, name: str, use: str, merge: TensorMerge, sources: Mapping[str, tuple[str, Component]]
+    spec: Spec, sources: Mapping[str, tuple[str, Component]], merges: Mapping[str, tuple[str, Component]]
 ) -> str:
-    """A spec, as YAML, with one merge of a spec and the sources of its models, every sweep at its one value."""
+    """A spec, as YAML, with some merges of a spec and the sources of their models, every sweep at its one value."""
     plain = {
         "version": VERSION,
         "name": spec.name,
         "seeds": [spec.seeds[0]],
-        "models": {str(written): _declared(*source) for written, source in sources.items()},
-        "merges": {name: _declared(use, merge)},
+        "models": {str(name): _declared(*source) for name, source in sources.items()},
+        "merges": {str(name): _declared(*merge) for name, merge in merges.items()},
     }
     return as_yaml(plain, compact=True)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,7 +40,8 @@ class Forecast:
 
     Attributes:
         steps: how many steps come first (trainings, for example), because the store lacks what they make.
-        bytes_to_read: None when that is not known before these steps.
+        first: the merges that come first, by name; what they write is read again, and removed at the end.
+        bytes_to_read: None when that is not known before these steps and merges.
     """
 
     steps: int
@@ -47,13 +49,15 @@ class Forecast:
     bytes_to_read: int | None = None
     bytes_to_write: int | None = None
     largest_bytes: int | None = None
+    first: Mapping[str, Forecast] = field(default_factory=dict)
 
 
 class SingleMerge:
     """A merge of a spec, by its name.
 
     Models that are folders or files already are read where they are. Models that the spec trains come from the store,
-    and are made first where it lacks them. A merge that studies its models on a task is made in the store, too.
+    and are made first where it lacks them. A merge that studies its models on a task is made in the store, too. Merges
+    that it is made of are written beside it until it is done, unless they need the store.
 
     Raises:
         UsageError: there is no such merge, its sweeps leave open which one is meant, or it is no merge of tensors.
@@ -73,10 +77,23 @@ class SingleMerge:
         self._read: dict[str, tuple[str, ModelSource]] = {}
         self._studies = any(True for _ in names_in(self.merge, TaskName))
         refs = dict(zip(self.merge.models, self.variant.experts, strict=True)) | dict(self.variant.others)
-        self._made = {written: ref for written, ref in refs.items() if not self._lies_somewhere(written, ref)}
+        self._inner = {} if self._studies else self._inner_merges(refs.values())
+        self._made = {
+            written: ref
+            for written, ref in refs.items()
+            if written not in self._inner and not self._lies_somewhere(written, ref)
+        }
+
+    def _inner_merges(self, refs: Iterable[ModelRef]) -> dict[str, SingleMerge]:
+        """The merges among the models that need nothing but tensors that lie somewhere."""
+        names = dict.fromkeys(ref.name for ref in refs if ref.name in self.spec.merges)
+        found = {name: SingleMerge(self.spec, name, self.store) for name in names}
+        return {name: inner for name, inner in found.items() if not inner._made and not inner._studies}
 
     def _lies_somewhere(self, written: str, ref: ModelRef) -> bool:
         """Whether a model can be read where it is."""
+        if ref.name in self.spec.merges:
+            return False
         variant = select(self.spec.models[ref.name], self.assignment)
         weights = variant.source.weights() if variant.source is not None and variant.trainer is None else None
         if weights is None:
@@ -119,6 +136,8 @@ class SingleMerge:
         if self._studies:
             size = self.store.manifest(self._artifact().fingerprint).size
             return Forecast(0, None, size, size)
+        if self._inner:
+            return Forecast(0, first={name: inner.forecast() for name, inner in self._inner.items()})
         with merging_of(self.merge, self._all_places()) as merging:
             return Forecast(
                 0, len(merging.outputs), merging.bytes_to_read, merging.bytes_to_write, merging.largest_bytes
@@ -143,7 +162,8 @@ class SingleMerge:
             if self._studies:
                 shutil.copytree(self.store.path(self._artifact()), folder, dirs_exist_ok=True)
                 (folder / "artifact.json").unlink(missing_ok=True)
-            else:
+                return
+            with self._inner_written(folder, device, progress):
                 places = self._all_places()
                 with merging_of(self.merge, places) as merging:
                     _check_room(folder, merging.bytes_to_write)
@@ -159,6 +179,22 @@ class SingleMerge:
                     )
                 write_beside(merging, places, folder)
 
+    @contextmanager
+    def _inner_written(self, folder: Path, device: str, progress: Callable[[int, int, str], None]) -> Iterator[None]:
+        """The merges that this one is made of, in a folder inside that goes away at the end."""
+        if not self._inner:
+            yield
+            return
+        with tempfile.TemporaryDirectory(dir=folder) as made:
+            for name, inner in self._inner.items():
+                inner.write(Path(made) / name, device=device, progress=progress)
+                self._places[name] = Weights(Path(made) / name)
+            try:
+                yield
+            finally:
+                for name in self._inner:
+                    del self._places[name]
+
     def write_adapter(
         self, out: Path, rank: int, *, progress: Callable[[int, int, str], None] = lambda done, total, name: None
     ) -> float:
@@ -172,6 +208,8 @@ class SingleMerge:
         from compat_spec.nn.adapters import Adapted
         from compat_spec.nn.low_rank import write_adapter
 
+        if self._inner:
+            raise UsageError(f"{self.name} cannot be written as an adapter: {next(iter(self._inner))} is a merge")
         places = self._all_places()
         starts = {place.place for place in places.values()}
         apart = [name for name in self.merge.models if places[name].adapter is None]
@@ -181,7 +219,7 @@ class SingleMerge:
             )
             raise UsageError(f"{self.name} cannot be written as an adapter: all its models must be adapters, and {why}")
         start = starts.pop()
-        if self.merge.vocabulary != "same":
+        if self.merge.aligns:
             raise UsageError(f"{self.name} cannot be written as an adapter: it changes the vocabulary")
         with appearing(out) as folder, merging_of(self.merge, places) as merging, Checkpoint(start) as base:
             if merging.blocks is not None:
@@ -220,14 +258,22 @@ class SingleMerge:
 
     def _is_model(self) -> bool:
         """Whether the result has a config, by which transformers opens it."""
+        inner = self._inner.get(self.merge.owner)
+        if inner is not None:
+            return inner._is_model()
         return self._studies or (self._all_places()[self.merge.owner].place / CONFIG).exists()
 
     def _card(self, out: Path, *, library: str | None, relation: str = "merge") -> str:
         made = {written: f"made by the spec, {ref}" for written, ref in self._refs.items()}
-        sources = {written: str(place) for written, place in self._places.items()} | made
-        ids = [str(hub) for _, source in self._read.values() if (hub := getattr(source, "hub", None))]
+        inner = {
+            name: f"a merge of the same spec: {one.variant.use} of {', '.join(one.merge.models)}"
+            for name, one in self._inner.items()
+        }
+        sources = {written: str(place) for written, place in self._places.items()} | made | inner
+        read, merges = self._again()
+        ids = [str(hub) for _, source in read.values() if (hub := getattr(source, "hub", None))]
         text = (
-            spec_of_merge(self.spec, self.name, self.variant.use, self.merge, self._read)
+            spec_of_merge(self.spec, read, merges)
             if not self._made and not self._studies
             else self.spec.text  # what trains its models, or looks at them, may be anything in it
         )
@@ -241,6 +287,15 @@ class SingleMerge:
             relation=relation,
             base_models=list(dict.fromkeys(ids)),
         )
+
+    def _again(self) -> tuple[dict[str, tuple[str, ModelSource]], dict[str, tuple[str, TensorMerge]]]:
+        """The sources and merges that make it, by what the spec calls them; the merge itself is the last."""
+        read: dict[str, tuple[str, ModelSource]] = {}
+        merges: dict[str, tuple[str, TensorMerge]] = {}
+        for inner in self._inner.values():
+            its_read, its_merges = inner._again()
+            read, merges = read | its_read, merges | its_merges
+        return read | self._read, merges | {self.name: (self.variant.use, self.merge)}
 
 
 def _only_point(spec: Spec, name: str) -> Assignment:

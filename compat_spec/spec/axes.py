@@ -26,17 +26,23 @@ RESERVED = frozenset((_TAKEN + _SQL).split())
 """What a column may not be called: columns that the results have already, and words of SQL that would need quotes."""
 
 
-def axes_of(sweeps: Sequence[Sweep]) -> dict[tuple[str, str], list[tuple[Axis, list[Sweep]]]]:
+def axes_of(
+    sweeps: Sequence[Sweep], families: Mapping[str, str] | None = None
+) -> dict[tuple[str, str], list[tuple[Axis, list[Sweep]]]]:
     """The axes of each declaration (by section and name), in the order of their sweeps, each with its sweeps there.
 
     Sweeps with one `zip:` label are one axis, within a declaration and across declarations of which one uses the
     other. Declarations that never meet in one row (two merges, two metrics) keep axes of their own.
+
+    Args:
+        families: for merges that are made of merges, and for these, one word that they share: they meet in one row.
     """
-    columns = _columns(sweeps)
+    families = families or {}
+    columns = _columns(sweeps, families)
     shared = _shared_labels(sweeps)
     groups: dict[str, list[Sweep]] = {}
     for sweep in sweeps:
-        groups.setdefault(_axis_name(sweep, shared), []).append(sweep)
+        groups.setdefault(_axis_name(sweep, shared, families), []).append(sweep)
     axes = {
         name: Axis(
             name=name,
@@ -48,14 +54,20 @@ def axes_of(sweeps: Sequence[Sweep]) -> dict[tuple[str, str], list[tuple[Axis, l
     found: dict[tuple[str, str], dict[str, list[Sweep]]] = {}
     for sweep in sweeps:
         own = found.setdefault((sweep.section, sweep.name), {})
-        own.setdefault(_axis_name(sweep, shared), []).append(sweep)
+        own.setdefault(_axis_name(sweep, shared, families), []).append(sweep)
     return {key: [(axes[name], group) for name, group in own.items()] for key, own in found.items()}
 
 
-def _axis_name(sweep: Sweep, shared: set[str]) -> str:
+def _axis_name(sweep: Sweep, shared: set[str], families: Mapping[str, str]) -> str:
     if sweep.label is None:
         return sweep.where
-    return f"zip:{sweep.label}" if sweep.label in shared else f"zip:{sweep.section}.{sweep.name}.{sweep.label}"
+    if sweep.label in shared:
+        return f"zip:{sweep.label}"
+    return f"zip:{sweep.section}.{_family(sweep, families)}.{sweep.label}"
+
+
+def _family(sweep: Sweep, families: Mapping[str, str]) -> str:
+    return families.get(sweep.name, sweep.name) if sweep.section == "merges" else sweep.name
 
 
 def _shared_labels(sweeps: Sequence[Sweep]) -> set[str]:
@@ -67,7 +79,7 @@ def _shared_labels(sweeps: Sequence[Sweep]) -> set[str]:
     return {label for label, used_in in sections.items() if used_in not in ({"merges"}, {"metrics"})}
 
 
-def _columns(sweeps: Sequence[Sweep]) -> dict[Sweep, str]:
+def _columns(sweeps: Sequence[Sweep], families: Mapping[str, str]) -> dict[Sweep, str]:
     """A column for each sweep: the shortest name that no other sweep of the same row has."""
     shared = _shared_labels(sweeps)
     taken: dict[str, list[Sweep]] = {}
@@ -75,7 +87,7 @@ def _columns(sweeps: Sequence[Sweep]) -> dict[Sweep, str]:
     for sweep in sweeps:
         for name in _candidates(sweep):
             others = taken.setdefault(name.lower(), [])
-            if not any(_in_one_row(sweep, other, shared) for other in others):
+            if not any(_in_one_row(sweep, other, shared, families) for other in others):
                 others.append(sweep)
                 columns[sweep] = name
                 break
@@ -101,11 +113,11 @@ def _word(text: str) -> str:
     return re.sub(r"\W", "_", text, flags=re.ASCII)
 
 
-def _in_one_row(a: Sweep, b: Sweep, shared: set[str]) -> bool:
+def _in_one_row(a: Sweep, b: Sweep, shared: set[str], families: Mapping[str, str]) -> bool:
     """Whether a row of the results may depend on both."""
     if a.path == b.path == ("at",):
         return False
-    if a.section != b.section or a.name == b.name or a.section in ("tasks", "models"):
+    if a.section != b.section or a.section in ("tasks", "models") or _family(a, families) == _family(b, families):
         return True
     return a.label is not None and a.label == b.label and a.label in shared
 

@@ -28,22 +28,25 @@ def check_bare_models(
     }
     if not bare:
         return
-    bare_merges = {
+    bare_merges: set[str] = set()
+    while found := {  # once more for each merge of merges
         name
         for name, declaration in merges.items()
-        if any(expert.name in bare for variant in declaration.variants.values() for expert in variant.experts)
-    }
+        if name not in bare_merges
+        and any(
+            expert.name in bare | bare_merges for variant in declaration.variants.values() for expert in variant.experts
+        )
+    }:
+        bare_merges |= found
 
     def check(
         section: str, declarations: Mapping[str, Declaration[Any]], used: Callable[[str, Any], list[str]], what: str
     ) -> None:
         for name, draft in drafts.section(section).items():
             variants = declarations[name].variants.values()
-            found = next(
-                (one for variant in variants for one in used(name, variant) if one in bare | bare_merges), None
-            )
-            if found:
-                problems.add(draft.place, draft.where, f"{found} is tensors alone, which {what}", ADVICE)
+            one = next((one for variant in variants for one in used(name, variant) if one in bare | bare_merges), None)
+            if one:
+                problems.add(draft.place, draft.where, f"{one} is tensors alone, which {what}", ADVICE)
 
     check("models", models, _trained, "cannot be trained")
     check("merges", merges, _run, "cannot be run")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def read_declarations(document: Node, folder: Path, problems: Problems) -> Draft
     drafts = {(draft.section, draft.name): draft for draft in _declared(document, problems)}
     sweeps = find_sweeps({key: draft.node for key, draft in drafts.items()}, problems)
     problems.mute(sweeps.broken)
-    axes = axes_of(sweeps.found)
+    axes = axes_of(sweeps.found, _families(drafts.values()))
     for key, draft in drafts.items():
         own = axes.get(key, [])
         draft.axes = [axis for axis, _ in own]
@@ -39,6 +39,24 @@ def read_declarations(document: Node, folder: Path, problems: Problems) -> Draft
             draft.parts = {point: reader.read(node) for point, node in points}
     unreadable = [key for key in SECTIONS if key in document.mapping and not _is_section(document.mapping[key])]
     return Drafts(drafts, unreadable)
+
+
+def _families(drafts: Iterable[Draft]) -> dict[str, str]:
+    """For each merge the first of those that it is made of, or helps to make, over however many steps."""
+    merges = {draft.name: draft.node for draft in drafts if draft.section == "merges"}
+    families = {name: name for name in merges}
+    for name, node in merges.items():
+        for other in {text.partition("@")[0] for text in _texts(node)} & merges.keys():
+            joined = {families[name], families[other]}
+            families = {one: min(joined) if family in joined else family for one, family in families.items()}
+    return families
+
+
+def _texts(node: Node) -> Iterator[str]:
+    if isinstance(node.value, str):
+        yield node.value
+    for inner in (*node.mapping.values(), *node.items):
+        yield from _texts(inner)
 
 
 def _is_section(node: Node) -> bool:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from compat_spec.components import ModelName, TaskName, names_within
+from compat_spec.components import ModelName, TaskName, TensorMerge, names_within
 from compat_spec.spec.drafts import Draft, Drafts
 from compat_spec.spec.nodes import Node
 from compat_spec.spec.problems import Place, Problems, enumerate_words, nearest
@@ -57,6 +57,21 @@ class References:
             return ModelRef(name)
         return self.checkpoint(draft, int(step), place, where)
 
+    def ingredient(self, written: str, place: Place, where: str) -> ModelRef | None:
+        """What a merge may combine: a model, a checkpoint of one, or what another merge makes of tensors."""
+        name, at, _ = written.partition("@")
+        if name not in self.merges or name in self.models:
+            return self.model(written, place, where)
+        if at:
+            self.problems.add(place, where, f"{name} is a merge, and merges keep no checkpoints", f"write {name}")
+            return None
+        classes = [part.cls for part in self.merges[name].parts.values() if part.cls is not None]
+        if not all(issubclass(cls, TensorMerge) for cls in classes):
+            what = f"{name!r} is a merge that runs its models, and what it makes is no model of its own"
+            self.problems.add(place, where, what, "name a model, or a merge of tensors")
+            return None
+        return ModelRef(name)
+
     def checkpoint(self, draft: Draft, step: int, place: Place, where: str) -> ModelRef | None:
         """A model at a step; None when a point of the model does not keep that step."""
         for saved, last in draft.kept_steps() if draft.knows_steps() else ():
@@ -66,10 +81,17 @@ class References:
                 return None
         return ModelRef(draft.name, step)
 
-    def check_names(self, fields: Mapping[str, Any], params: Node, fallback: Place, where: str) -> None:
-        """Check that every task, model and checkpoint that the fields of a component name exists."""
+    def check_names(
+        self, fields: Mapping[str, Any], params: Node, fallback: Place, where: str, *, of_merge: bool = False
+    ) -> None:
+        """Check that every task, model and checkpoint that the fields of a component name exists.
+
+        Args:
+            of_merge: whether it is a merge, which may combine other merges as well.
+        """
+        model = self.ingredient if of_merge else self.model
         for key, value in fields.items():
-            for kind, resolve in ((TaskName, self.task), (ModelName, self.model)):
+            for kind, resolve in ((TaskName, self.task), (ModelName, model)):
                 for name in dict.fromkeys(names_within(value, kind)):
                     given = params.mapping.get(key)
                     found = _find_text(given, params.place_of(key), name, key) if given else None
@@ -97,13 +119,16 @@ class References:
 
         A model named with a step of its own keeps it. A model whose training keeps no checkpoints stays at its end,
         unless the step is its last; one that keeps others but not this one is a mistake, and so is a step that no
-        model has.
+        model has. Merges among them stay as they are.
         """
         number = self.step(step, where)
         if number is None:
             return list(refs)
         moved = []
         for ref in refs:
+            if ref.name not in self.models:  # a merge, which has an `at` of its own
+                moved.append(ref)
+                continue
             draft = self.models[ref.name]
             kept = draft.kept_steps()
             moves = ref.step is None and (any(saved for saved, _ in kept) or all(last == number for _, last in kept))
@@ -112,7 +137,9 @@ class References:
             moved.append(ModelRef(ref.name, number) if moves else ref)
         if all(ref.step is not None for ref in refs):
             self.problems.add(step.place, where, "every model is named with a step of its own", "leave `at` out")
-        elif moved == list(refs) and all(self.models[ref.name].knows_steps() for ref in refs):
+        elif moved == list(refs) and all(
+            self.models[ref.name].knows_steps() for ref in refs if ref.name in self.models
+        ):
             what = f"none of these models keeps checkpoints, so none has a step {number}"
             self.problems.add(step.place, where, what, "let their training keep that step")
         return moved

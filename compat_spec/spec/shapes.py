@@ -13,6 +13,8 @@ from compat_spec.spec.spec import ModelRef
 TOKENS = frozenset({"tokenizer", "vocab_size", "vocabulary"})
 """What two models must share to be compared on the same tokens."""
 
+DEPTH = frozenset({"num_hidden_layers"})
+"""What a stack of blocks changes."""
 
 _OF_TEXTS = frozenset({"max_position_embeddings"})
 """How long a text may be: no shape that models must share."""
@@ -28,11 +30,14 @@ class Origin:
 
 
 class Shapes:
-    """What is known of the architecture of every model: that of the source that it descends from."""
+    """What is known of the architecture of every model and merge: that of the source that it descends from."""
 
     def __init__(self) -> None:
-        self.parents: dict[str, set[str]] = {}
-        """The models that each model descends from; several where `from` is swept."""
+        self.ingredients: dict[str, set[str]] = {}
+        """What each model descends from, and each merge is made of."""
+        self._parents: dict[str, set[str]] = {}
+        """What the architecture of each comes from; several where that is swept."""
+        self._unknown: dict[str, frozenset[str]] = {}
         self._sources: dict[str, list[Origin]] = {}
         self._points: dict[str, list[tuple[Indices, str]]] = {}
         self._origins: dict[str, list[Origin]] = {}
@@ -41,8 +46,22 @@ class Shapes:
         self._sources.setdefault(name, []).append(Origin(name, at, facts or {}))
 
     def add_descendant(self, name: str, at: Indices, parent: str) -> None:
-        self.parents.setdefault(name, set()).add(parent)
+        self.ingredients.setdefault(name, set()).add(parent)
+        self._parents.setdefault(name, set()).add(parent)
         self._points.setdefault(name, []).append((at, parent))
+
+    def add_merge(
+        self, name: str, at: Indices, first: str, others: Iterable[str], unknown: frozenset[str] = frozenset()
+    ) -> None:
+        """A merge, which has the architecture of one of its models.
+
+        Args:
+            first: that one.
+            unknown: the facts that may not hold for the merge.
+        """
+        self.add_descendant(name, at, first)
+        self.ingredients[name].update(others)
+        self._unknown[name] = self._unknown.get(name, frozenset()) | unknown
 
     def difference(
         self,
@@ -90,12 +109,13 @@ class Shapes:
 
     def _inherited(self, name: str) -> Iterator[Origin]:
         points = self._points.get(name, [])
-        if len(self.parents.get(name, ())) == 1:  # nor do the sweeps of training
+        if len(self._parents.get(name, ())) == 1:  # nor do the sweeps of training
             points = [({}, points[0][1])]
         for at, parent in points:
             for origin in self._of(parent):
                 if agree(at, origin.at):
-                    yield Origin(origin.source, {**origin.at, **at}, origin.facts)
+                    facts = {key: fact for key, fact in origin.facts.items() if key not in self._unknown.get(name, ())}
+                    yield Origin(origin.source, {**origin.at, **at}, facts)
 
 
 def _distinct(origins: Iterable[Origin]) -> list[Origin]:

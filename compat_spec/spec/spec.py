@@ -62,7 +62,7 @@ class ModelVariant:
 @dataclass(frozen=True)
 class MergeVariant:
     """A merge with its experts: `models` of the component with `at:` applied. `others` are the models that further
-    fields name (`base`, `trunk`), by their name as written."""
+    fields name (`base`, `trunk`), by their name as written. Each may be another merge of tensors."""
 
     use: str
     merge: Merge
@@ -114,3 +114,7 @@ class Spec:
     path: Path
     text: str
     """The whole spec as YAML, with `extends:` and `--set` applied: what is kept with the results."""
+
+    def model_or_merge(self, name: str) -> Declaration[ModelVariant] | Declaration[MergeVariant]:
+        """What a name among the models of a merge stands for; the two sections share their names."""
+        return self.models[name] if name in self.models else self.merges[name]

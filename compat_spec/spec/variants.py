@@ -12,7 +12,7 @@ from compat_spec.spec.metrics import Metrics
 from compat_spec.spec.nodes import Node
 from compat_spec.spec.problems import Problems
 from compat_spec.spec.references import References, beside
-from compat_spec.spec.shapes import TOKENS, Shapes
+from compat_spec.spec.shapes import DEPTH, TOKENS, Shapes
 from compat_spec.spec.spec import Declaration, MergeVariant, MetricVariant, ModelRef, ModelVariant, Point, TaskVariant
 
 V = TypeVar("V")
@@ -29,8 +29,10 @@ class Variants:
         self._shapes = Shapes()
         self.tasks: Mapping[str, Declaration[TaskVariant]] = self._declarations("tasks", self._task)
         self.models: Mapping[str, Declaration[ModelVariant]] = self._declarations("models", self._model)
-        self._check_circles()
+        self._check_circles("models")
         self._check_trainings("models")
+        self._relate_merges()
+        self._check_circles("merges")
         self.merges: Mapping[str, Declaration[MergeVariant]] = self._declarations("merges", self._merge)
         self._check_trainings("merges")
         metrics = Metrics(self._references, self._shapes, problems)
@@ -77,21 +79,37 @@ class Variants:
         self._problems.add(origin.place, where, f"{origin.in_words()} does not fit", "expected the name of a model")
         return None
 
-    def _check_circles(self) -> None:
-        """Report each circle once, where the first of its models stands."""
+    def _check_circles(self, section: str) -> None:
+        """Report each circle once, where the first of its models or merges stands."""
+        key, verb = ("from", "descends from") if section == "models" else ("models", "is made of")
         reported: set[str] = set()
-        for start, draft in self._references.models.items():
-            circle = None if start in reported else _circle(start, self._shapes.parents)
+        for start, draft in self._drafts.section(section).items():
+            circle = None if start in reported else _circle(start, self._shapes.ingredients)
             if circle is not None:
                 way = " → ".join([*circle, start])
-                place = draft.node.mapping["from"].place
-                self._problems.add(place, f"{draft.where}.from", f"{start} descends from itself: {way}")
+                place = draft.node.mapping.get(key, draft.node).place
+                self._problems.add(place, f"{draft.where}.{key}", f"{start} {verb} itself: {way}")
                 reported.update(circle)
 
     # -------------------------------------------------------------------------------------------------- merges
 
+    def _relate_merges(self) -> None:
+        """Note what merges are made of, before the first that is made of another merge is looked at."""
+        for draft in self._drafts.section("merges").values():
+            if draft.name in self._references.models:  # which has been reported
+                continue
+            for point, part in draft.parts.items():
+                listed = part.fields.get("models", ())
+                refs = [
+                    ref for name in (*listed, *beside(part.fields, "models")) if (ref := self._model_of(draft, name))
+                ]
+                if refs:
+                    first = getattr(part.component, "owner", refs[0].name).partition("@")[0]
+                    others = {ref.name for ref in refs} - {first}
+                    self._shapes.add_merge(draft.name, draft.indices(point), first, others, _changed_by(part))
+
     def _merge(self, draft: Draft, point: Point, part: Part) -> MergeVariant | None:
-        self._check_names(draft, part)
+        self._check_names(draft, part, of_merge=True)
         if part.use is None or part.cls is None:
             return None
         names = part.fields.get("models", ())
@@ -102,8 +120,9 @@ class Variants:
             experts = self._references.at(experts, at, f"{draft.where}.at")
         compares = cast("type[Merge]", part.cls).compares
         # a merge of tensors brings the rows of different vocabularies into one order, where it is told to
-        freed = TOKENS if part.fields.get("vocabulary", "same") != "same" and _is_of_tensors(part) else frozenset[str]()
-        difference = self._shapes.difference([*experts, *others.values()], compares, draft.indices(point), freed)
+        freed = TOKENS if _aligns(part) else frozenset[str]()
+        merged = [ref for name, ref in others.items() if not _lends_tokenizer(part, name)]
+        difference = self._shapes.difference([*experts, *merged], compares, draft.indices(point), freed)
         if difference:
             listed = part.node.mapping.get("models", part.node)
             what = f"{part.use} cannot combine {difference}"
@@ -115,8 +134,8 @@ class Variants:
         return MergeVariant(part.use, merge, tuple(experts), others, part.trainer_use, part.trainer)
 
     def _model_of(self, draft: Draft, name: str) -> ModelRef | None:
-        """A model that a merge names; what is wrong with it has been reported by `_check_names`."""
-        return self._silent.model(name, draft.place, draft.where)
+        """A model or merge that a merge names; what is wrong with it has been reported by `_check_names`."""
+        return self._silent.ingredient(name, draft.place, draft.where)
 
     # --------------------------------------------------------------------------------------------- what fits models
 
@@ -127,7 +146,7 @@ class Variants:
                 train = part.node.mapping.get("train")
                 if train is not None and part.trainer_use is not None:
                     names = [draft.name] if section == "models" else part.fields.get("models", ())
-                    models = [ref.name for name in names if (ref := self._silent.model(name, draft.place, draft.where))]
+                    models = [ref.name for name in names if (ref := self._model_of(draft, name))]
                     self._check_fit(draft, point, part.trainer, part.trainer_use, train, models, ".train")
 
     def _check_fit(
@@ -152,20 +171,36 @@ class Variants:
 
     # ------------------------------------------------------------------------------------------------- helpers
 
-    def _check_names(self, draft: Draft, part: Part) -> None:
+    def _check_names(self, draft: Draft, part: Part, *, of_merge: bool = False) -> None:
         """Check the tasks and models that the plugins of a part name."""
-        self._references.check_names(part.fields, part.node, draft.place, draft.where)
+        self._references.check_names(part.fields, part.node, draft.place, draft.where, of_merge=of_merge)
         train = part.node.mapping.get("train")
         if train is not None and part.trainer_fields:
             self._references.check_names(part.trainer_fields, train, train.place, f"{draft.where}.train")
 
 
-def _is_of_tensors(part: Part) -> bool:
-    return part.cls is not None and issubclass(part.cls, TensorMerge)
+def _changed_by(part: Part) -> frozenset[str]:
+    """What is known of the model whose config a merge takes over, and may not hold for what the merge makes."""
+    if part.cls is None or not issubclass(part.cls, TensorMerge):
+        return frozenset()
+    of_tokens = TOKENS if _aligns(part) else frozenset[str]()
+    return of_tokens if part.cls.blocks is TensorMerge.blocks else of_tokens | DEPTH
+
+
+def _aligns(part: Part) -> bool:
+    """See `TensorMerge.aligns`."""
+    of_tensors = part.cls is not None and issubclass(part.cls, TensorMerge)
+    return of_tensors and (part.fields.get("vocabulary", "same") != "same" or part.fields.get("tokenizer") is not None)
+
+
+def _lends_tokenizer(part: Part, name: str) -> bool:
+    """Whether a model that a merge names gives its tokenizer, and nothing else."""
+    elsewhere = {key: value for key, value in part.fields.items() if key != "tokenizer"}
+    return _aligns(part) and name == part.fields.get("tokenizer") and name not in beside(elsewhere, "models")
 
 
 def _circle(start: str, parents: Mapping[str, Collection[str]]) -> list[str] | None:
-    """The way from a model to itself, along its ancestors."""
+    """The way from a model or merge to itself, along what it is made of."""
     ways = [[start]]
     seen = set()
     while ways:

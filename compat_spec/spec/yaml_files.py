@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def read_file(path: Path, shown: str, rank: int, problems: Problems, asked_at: P
         asked_at: the `extends` that names it; there it is reported when it cannot be read.
     """
     try:
-        data = _bytes_of(path)
+        data = bytes_of(path)
     except CompatError as error:
         if asked_at is None:
             problems.add(Place(rank, 0, 0, shown), "", str(error))
@@ -68,6 +69,24 @@ def read_file(path: Path, shown: str, rank: int, problems: Problems, asked_at: P
     return node
 
 
+def read_documents(data: bytes, shown: str, problems: Problems) -> list[Node]:
+    """The documents of a YAML file that another tool reads: several, and merge keys (`<<`), may be among them.
+
+    Args:
+        data: what the file holds, see `bytes_of`.
+        shown: the file as the user named it.
+    """
+    text = _text_of(data, shown, 0, problems)
+    if text is None:
+        return []
+    start = Place(0, 1, 1, shown)
+
+    def place_of(mark: yaml.Mark) -> Place:
+        return Place(0, mark.line + 1, mark.column + 1, shown)
+
+    return _parse_all(text, place_of, start, problems)
+
+
 def read_value(text: str, place: Place, where: str, problems: Problems) -> Node | None:
     """The value of a `--set`, as YAML."""
     before = Problems()
@@ -78,7 +97,8 @@ def read_value(text: str, place: Place, where: str, problems: Problems) -> Node 
     return node
 
 
-def _bytes_of(path: Path) -> bytes:
+def bytes_of(path: Path) -> bytes:
+    """What a file holds. Raises `CompatError` when it cannot be read or is too long."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -117,11 +137,29 @@ def _line_and_column(text_before: str) -> tuple[int, int]:
 def _parse(
     text: str, place_of: Callable[[yaml.Mark], Place], start: Place, problems: Problems, where: str = ""
 ) -> Node | None:
-    try:
+    with _reporting(text, place_of, start, problems, where):
         composed = _Loader(text).get_single_node()
         if composed is None:
             return Node(None, start)
         return _Converter(place_of, problems).convert(composed, where)
+    return None
+
+
+def _parse_all(text: str, place_of: Callable[[yaml.Mark], Place], start: Place, problems: Problems) -> list[Node]:
+    found: list[Node] = []
+    with _reporting(text, place_of, start, problems):
+        loader = _Loader(text)
+        while loader.check_node() and (composed := loader.get_node()) is not None:
+            found.append(_Converter(place_of, problems, merge_keys=True).convert(composed, ""))
+    return found
+
+
+@contextmanager
+def _reporting(
+    text: str, place_of: Callable[[yaml.Mark], Place], start: Place, problems: Problems, where: str = ""
+) -> Iterator[None]:
+    try:
+        yield
     except yaml.MarkedYAMLError as error:
         for mark, what, advice in syntax_problems(error, text):
             problems.add(place_of(mark) if mark else start, where, what, advice)
@@ -131,7 +169,6 @@ def _parse(
         problems.add(start, where, f"values are nested more than {MAX_DEPTH} deep")
     except _UnusableError:
         pass
-    return None
 
 
 class _UnusableError(Exception):
@@ -139,9 +176,14 @@ class _UnusableError(Exception):
 
 
 class _Converter:
-    """From PyYAML's nodes to ours; aliases are written out, within bounds."""
+    """From PyYAML's nodes to ours; aliases are written out, within bounds.
 
-    def __init__(self, place_of: Callable[[yaml.Mark], Place], problems: Problems) -> None:
+    Args:
+        merge_keys: whether `<<` means what it meant in YAML 1.1: the keys of other mappings, where they are not given.
+    """
+
+    def __init__(self, place_of: Callable[[yaml.Mark], Place], problems: Problems, *, merge_keys: bool = False) -> None:
+        self._merge_keys = merge_keys
         self._place_of = place_of
         self._problems = problems
         self._count = 0
@@ -178,12 +220,17 @@ class _Converter:
     def _mapping(self, node: yaml.MappingNode, place: Place, where: str) -> Node:
         entries: dict[str, Node] = {}
         places: dict[str, Place] = {}
+        merged: list[Node] = []
         for key_node, value_node in node.value:
             key_place = self._place_of(key_node.start_mark)
             if not isinstance(key_node, yaml.ScalarNode) or not key_node.value:
                 self._problems.add(key_place, where, "a key must be plain text")
                 continue
             key = self._scalar(key_node, "str", key_place, where)
+            if key == "<<" and self._merge_keys:
+                value = self.convert(value_node, where)
+                merged += value.items or [value]
+                continue
             if key == "<<":
                 advice = "write the keys out, or put what is shared into a file and extend it (`extends:`)"
                 self._problems.add(key_place, where, "merge keys (`<<`) are not part of YAML 1.2", advice)
@@ -195,6 +242,11 @@ class _Converter:
                 self._problems.add(key_place, where, f"{key!r} is given twice, first {on}", "remove one of them")
                 continue
             entries[key], places[key] = value, key_place
+        for other in merged:
+            if not isinstance(other.value, dict):
+                self._problems.add(other.place, where, f"`<<` takes over a mapping, not {other.in_words()}")
+            entries = {**other.mapping, **entries}
+            places = {**other.key_places, **places}
         return Node(entries, place, places)
 
     def _scalar(self, node: yaml.ScalarNode, kind: str, place: Place, where: str) -> Any:

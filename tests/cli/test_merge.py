@@ -228,6 +228,23 @@ def test_a_link_to_an_empty_folder_is_written_through(compat: Compat, models: Pa
     assert (tmp_path / "link").is_symlink()
 
 
+def test_a_merge_of_merges_makes_these_first(compat: Compat, models: Path, tmp_path: Path) -> None:
+    more = "  twice: {use: linear, models: [average, base], weight: [1, 3]}\ntasks:"
+    (models / "twice.yaml").write_text(SPEC.replace("tasks:", more))
+    asked = ["merge", "twice.yaml", "twice", "--store", str(tmp_path / "store"), "--set", "merges.average.weight=1"]
+    assert "average comes first:\nreads   " in compat(models, *asked, "--dry-run")
+    compat(models, *asked, "--out", str(tmp_path / "m"))
+    assert [path.name for path in tmp_path.iterdir()] == ["m"], "the average is gone"
+    assert "- `average`: a merge of the same spec: linear of law, code\n" in (tmp_path / "m" / "README.md").read_text()
+    merged, base, law, code = (
+        load_file(at / "model.safetensors") for at in (tmp_path / "m", models / "base", models / "law", models / "code")
+    )
+    for name, tensor in merged.items():
+        average = ((law[name].float() + code[name].float()) / 2).bfloat16().double()
+        expected = (average + 3 * base[name].double()) / 4
+        assert bool(((tensor.double() - expected).abs() <= expected.abs() * 2**-8 + 1e-8).all()), name
+
+
 def test_models_that_the_spec_trains_are_trained_first_and_kept(compat: Compat, tmp_path: Path) -> None:
     place = Workplace(tmp_path)
     place.spec  # noqa: B018  (written on first use)

@@ -63,12 +63,15 @@ def test_an_untrained_model_has_no_training_step(make: Planner) -> None:
         ("{use: linear, models: [one@3, two]}", None),
         ("{use: linear, models: [one, two, base], at: 3}", 3),  # a base keeps no checkpoints
         ("{use: linear, models: [base, base]}", None),
+        ("{use: linear, models: [early, two@3]}", 3),
+        ("{use: linear, models: [early, two]}", None),
     ],
 )
 def test_a_merge_stands_at_the_step_that_its_experts_have_in_common(
     make: Planner, merge: str, training_step: int | None
 ) -> None:
-    plan = make(f"merges.average={merge}", "metrics.loss.of=average")
+    early = "merges.early={use: linear, models: [one, two], at: 3}"
+    plan = make(f"merges.average={merge}", early, "metrics.loss.of=average")
     assert [each.training_step for each in measurements(plan, "loss")] == [training_step]
 
 

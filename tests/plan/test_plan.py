@@ -9,7 +9,7 @@ import pytest
 
 from compat_spec.plan import Plan, Step, StepKind
 from compat_spec.store import ArtifactRef
-from tests.plan.experiments import SPEC, Planner, labels, step, steps
+from tests.plan.experiments import SPEC, Planner, labels, measurements, step, steps
 
 SWEPT = (
     "seeds=[0, 1]",
@@ -100,6 +100,23 @@ def test_the_results_are_what_nothing_else_uses(small: Plan) -> None:
     results = [small.steps[key].label for key in small.results()]
     measured = [found.label for found in small.steps.values() if found.kind in (StepKind.MEASURE, StepKind.COMPARE)]
     assert results == measured
+
+
+def test_a_merge_of_merges_comes_after_them_and_moves_with_their_sweeps(make: Planner) -> None:
+    twice = "merges.twice={use: ties, models: [average, two], base: average}"
+    lengths = (
+        "merges.average.dtype={sweep: [float32, bfloat16], zip: a}",
+        "merges.twice.dtype={sweep: [float32, bfloat16]}",
+    )
+    plan = make(twice, *lengths, "metrics.loss.of=twice")
+    for inner in ("float32", "bfloat16"):
+        average = step(plan, f"merge average (dtype {inner})").fingerprint
+        for outer in ("float32", "bfloat16"):
+            made = step(plan, f"merge twice (twice_dtype {outer}, dtype {inner})")
+            assert [made.inputs[role].fingerprint for role in ("expert:0", "model:average")] == [average] * 2
+    plan = make(twice, *lengths, "merges.twice.dtype.zip=a", "metrics.loss.of=twice")
+    kinds = [{"dtype": kind, "twice_dtype": kind} for kind in ("float32", "bfloat16")]
+    assert [each.parameters for each in measurements(plan, "loss")] == kinds
 
 
 def test_what_is_not_measured_is_a_result_itself(make: Planner) -> None:

@@ -125,6 +125,27 @@ def test_the_base_of_a_merge_decides_vocabulary_config_and_the_rows_that_others_
             torch.testing.assert_close(found[tensor][number], c + (a - c) + 0.5 * (b - c), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("donor", ["b", "c"])
+def test_a_merge_may_have_the_tokenizer_of_any_model(donor: str, tmp_path: Path) -> None:
+    place = place_with(tmp_path, f"{{use: task_arithmetic, base: a, models: [b], tokenizer: {donor}}}", "a", "b", "c")
+    (tmp_path / "a" / "generation_config.json").write_text('{"eos_token_id": 1, "top_k": 3}', "utf-8")
+    folder = merged(place)
+    result = load_network(folder)
+    ids = TOKENIZERS[donor].get_vocab()
+    assert result.tokenizer.get_vocab() == ids
+    assert (folder / "tokenizer.json").read_bytes() == (tmp_path / donor / "tokenizer.json").read_bytes()
+    for tensor in TENSORS:
+        found = result.module.state_dict()[tensor]
+        assert len(found) == len(ids) + (PADDING["b"] if donor == "b" else 0)
+        for token, number in ids.items():
+            known = any(token in TOKENIZERS[name].get_vocab() for name in "ab")
+            row = row_by_hand("ab", tensor, "b", token, "a") if known else torch.zeros(found.shape[1])
+            torch.testing.assert_close(found[number], row, rtol=1e-5, atol=1e-6)
+    configs = [json.loads((at / "config.json").read_text("utf-8")) for at in (folder, tmp_path / donor)]
+    assert configs[0].get("eos_token_id") == configs[1].get("eos_token_id")
+    assert json.loads((folder / "generation_config.json").read_text("utf-8"))["top_k"] == 3
+
+
 @pytest.mark.parametrize("vocabulary", ["base", "union"])
 def test_the_padding_of_the_owner_stays_and_new_tokens_take_its_place_first(vocabulary: str, tmp_path: Path) -> None:
     folder = merged(place_with(tmp_path, f"{{use: linear, models: [a, b], vocabulary: {vocabulary}}}", "a", "b"))

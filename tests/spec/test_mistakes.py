@@ -266,8 +266,26 @@ CHANGES = [
         AVERAGE,
         "average: {use: linear, models: [math, blend]}",
         [
-            "20:41: merges.average.models.1: 'blend' is a merge, and a model is needed here; "
-            "models: base, wide, math, code"
+            "20:41: merges.average.models.1: 'blend' is a merge that runs its models, and what it makes is no model of "
+            "its own; name a model, or a merge of tensors"
+        ],
+    ),
+    (
+        AVERAGE,
+        "average: {use: linear, models: [math, twice@5]}\n  twice: {use: ties, models: [average], base: average}",
+        ["20:41: merges.average.models.1: twice is a merge, and merges keep no checkpoints; write twice"],
+    ),
+    (
+        AVERAGE,
+        "average: {use: linear, models: [math, twice]}\n  twice: {use: ties, models: [math], base: average}",
+        ["20:34: merges.average.models: average is made of itself: average → twice → average"],
+    ),
+    (
+        AVERAGE,
+        "average: {use: linear, models: [math, code]}\n  twice: {use: linear, models: [average, wide]}",
+        [
+            "21:32: merges.twice.models: linear cannot combine average and wide: hidden_size is 32 and 64, "
+            "vocab_size is 300"
         ],
     ),
     (

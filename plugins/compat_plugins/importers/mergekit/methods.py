@@ -34,10 +34,12 @@ class Method:
     Attributes:
         base: the base model is what the others were fine-tuned from (`apart`), and must be given unless `optional`;
             the first of two (`first`); or a model like the others (`among`).
+        alone: whether mergekit takes a base without others, which then is the result.
     """
 
     base: Literal["apart", "optional", "first", "among"]
     parameters: tuple[Parameter, ...] = ()
+    alone: bool = False
 
 
 _WEIGHT = Parameter("weight", per_model=True)
@@ -56,7 +58,7 @@ def _switch(name: str, default: bool) -> Parameter:
 def _of_deltas(*sparsify: Parameter, normalize: bool, rescale: bool | None = None) -> Method:
     """A method of the family of task arithmetic."""
     rescaling = () if rescale is None else (_switch("rescale", rescale),)
-    return Method("apart", (_WEIGHT, *sparsify, _switch("normalize", normalize), *rescaling, _LAMBDA))
+    return Method("apart", (_WEIGHT, *sparsify, _switch("normalize", normalize), *rescaling, _LAMBDA), alone=True)
 
 
 METHODS: Mapping[str, Method] = {
@@ -74,9 +76,9 @@ METHODS: Mapping[str, Method] = {
     "della_linear": _of_deltas(_DENSITY, _EPSILON, normalize=False, rescale=True),
     "breadcrumbs": _of_deltas(_DENSITY, _GAMMA, normalize=False, rescale=False),
     "breadcrumbs_ties": _of_deltas(_DENSITY, _GAMMA, normalize=False, rescale=False),
-    "sce": Method("apart", (Parameter("select_topk", default=1.0),)),
-    "ram": Method("apart", (_CLOSE,)),
-    "ramplus_tl": Method("apart", (Parameter("r", default=0.1), Parameter("alpha", default=0.2), _CLOSE)),
+    "sce": Method("apart", (Parameter("select_topk", default=1.0),), alone=True),
+    "ram": Method("apart", (_CLOSE,), alone=True),
+    "ramplus_tl": Method("apart", (Parameter("r", default=0.1), Parameter("alpha", default=0.2), _CLOSE), alone=True),
     "model_stock": Method("apart", (_switch("filter_wise", False),)),
     "nearswap": Method("apart", (_T,)),
     "arcee_fusion": Method("apart"),

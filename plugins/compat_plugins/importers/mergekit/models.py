@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from compat_spec.spec.nodes import Node
     from compat_spec.spec.problems import Problems
-
-MERGE = "merged"
-"""What the merge is called; models and merges share their names."""
-
-_TAKEN = frozenset({MERGE, "all"})
 
 
 @dataclass(frozen=True)
@@ -33,25 +29,47 @@ class Models:
 
     Args:
         folder: where paths start.
+        merges: what the file calls its merges: it may refer to them like to models.
+        unnamed: what the spec calls a merge without a name.
     """
 
-    def __init__(self, folder: Path, problems: Problems) -> None:
+    def __init__(self, folder: Path, problems: Problems, merges: Iterable[str], unnamed: str) -> None:
         self._folder = folder
         self._problems = problems
         self._names: dict[Reference, str] = {}
+        self._taken = {"all", unnamed}
+        self.merges: Mapping[str, str] = {written: self.free_name(written) for written in dict.fromkeys(merges)}
+        """The names of merges in the spec, by what the file calls them."""
 
     def name_of(self, node: Node | None, where: str) -> str | None:
         """What a model is called in the spec; None when it is none, which has been reported then."""
         reference = self._reference(node, where) if node is not None else None
-        if reference is None:
+        if reference is None or node is None:
             return None
+        if reference.path in self.merges:
+            if reference.adapter:
+                what = f"{reference.path} is a merge of this file, and an adapter cannot be folded into it"
+                self._problems.add(node.place, where, what)
+            return self.merges[reference.path]
         if reference not in self._names:
+            self._check_place(reference, node, where)
             self._names[reference] = self._new_name(reference)
         return self._names[reference]
 
+    def free_name(self, stem: str) -> str:
+        """A name that nothing else has, like the stem."""
+        plain = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-") or "model"
+        if not re.match(r"[A-Za-z_]", plain):
+            plain = f"model-{plain}"
+        found = next(name for name in (plain, *(f"{plain}-{i}" for i in range(2, 10_000))) if name not in self._taken)
+        self._taken.add(found)
+        return found
+
     def depth(self, name: str) -> int | None:
         """How many blocks a model has, when it lies here."""
-        reference = next(one for one, called in self._names.items() if called == name)
+        reference = next((one for one, called in self._names.items() if called == name), None)
+        if reference is None:
+            return None
         try:
             config = json.loads((self._folder / reference.path / "config.json").read_text("utf-8"))
         except (OSError, ValueError):
@@ -64,7 +82,10 @@ class Models:
         return {name: self._declaration(reference) for reference, name in self._names.items()}
 
     def _declaration(self, reference: Reference) -> dict[str, Any]:
-        declared: dict[str, Any] = {"use": "causal_lm"}
+        if (self._folder / reference.path).is_file():
+            declared = {"use": "tensors", "path": self._from_here(reference.path)}
+            return declared | ({"adapter": self._from_here(reference.adapter)} if reference.adapter else {})
+        declared = {"use": "causal_lm"}
         if (self._folder / reference.path).is_dir():
             declared["path"] = self._from_here(reference.path)
         else:
@@ -82,17 +103,24 @@ class Models:
 
     def _new_name(self, reference: Reference) -> str:
         last = self._last_part(reference.path)
-        if reference.adapter:
-            last = f"{last}-{self._last_part(reference.adapter)}"
-        stem = re.sub(r"[^A-Za-z0-9_-]+", "-", last).strip("-") or "model"
-        if not re.match(r"[A-Za-z_]", stem):
-            stem = f"model-{stem}"
-        taken = {*self._names.values(), *_TAKEN}
-        return next(name for name in (stem, *(f"{stem}-{i}" for i in range(2, 1000))) if name not in taken)
+        if (self._folder / reference.path).is_file():
+            last = last.removesuffix(".safetensors")
+        return self.free_name(f"{last}-{self._last_part(reference.adapter)}" if reference.adapter else last)
 
     def _last_part(self, path: str) -> str:
         last = path.rstrip("/").rpartition("/")[2]
         return last if last not in ("", ".", "..") else (self._folder / path).resolve().name
+
+    def _check_place(self, reference: Reference, node: Node, where: str) -> None:
+        """Report what can be neither a folder beside the file nor the id of a hub."""
+        path, place = reference.path, self._folder / reference.path
+        if place.is_file() and place.suffix != ".safetensors":
+            self._problems.add(node.place, where, f"{path} is not safetensors; pickles are never opened", "convert it")
+        elif not place.exists() and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path.removesuffix("/")):
+            what = f"there is no folder {path}, and it cannot be the id of a model on a hub"
+            self._problems.add(node.place, where, what, f"paths start at {self._folder}")
+        elif not place.exists() and path.startswith("."):
+            self._problems.add(node.place, where, f"there is no folder {path}", f"paths start at {self._folder}")
 
     # -------------------------------------------------------------------------------------------------- references
 

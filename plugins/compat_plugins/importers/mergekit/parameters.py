@@ -7,6 +7,7 @@ the parameter is asked (a model's own, its slice's, that of all), and in the end
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -39,10 +40,15 @@ def over_depth(values: Sequence[float]) -> Any:
 
 
 class Settings:
-    """Converts the settings of one configuration, and reports those that ours cannot have."""
+    """Converts the settings of one merge, and reports those that ours cannot have.
 
-    def __init__(self, problems: Problems) -> None:
+    Args:
+        renumbered: whether the blocks of the merge have other numbers than those of the models.
+    """
+
+    def __init__(self, problems: Problems, *, renumbered: bool = False) -> None:
         self._problems = problems
+        self._renumbered = renumbered
 
     def setting(
         self,
@@ -90,8 +96,13 @@ class Settings:
             if value is None:
                 self._add(entry, path, f"{entry.in_words()} has no `value`", "write {filter: part of a name, value: …}")
                 continue
-            plain = OTHERS if part is None or part.value is None else part.value
-            yield str(plain), value, f"{path}.value"
+            plain = OTHERS if part is None or part.value is None else str(part.value)
+            if self._renumbered and re.search(r"(^|\.)\d", plain):
+                what = (
+                    "a filter with a number means a layer of the model that it comes from, and here one of the result"
+                )
+                self._add(part or entry, f"{path}.filter", what, "name parts of layers only, such as o_proj")
+            yield plain, value, f"{path}.value"
 
     def _value(self, parameter: Parameter, node: Node, where: str, gradient: Callable[[Sequence[float]], Any]) -> Any:
         if not isinstance(node.value, list):
@@ -108,7 +119,7 @@ class Settings:
         value = node.value
         try:
             if parameter.kind == "switch":
-                return _TRUTHS[str(value).lower()]
+                return bool(value) if value in (0, 1) else _TRUTHS[str(value).lower()]
             if isinstance(value, bool) or not isinstance(value, int | float | str):
                 raise ValueError
             number = float(value) if isinstance(value, str) else value
