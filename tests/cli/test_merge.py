@@ -14,9 +14,11 @@ import yaml
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from compat_plugins.merges.linear import Linear
 from compat_spec.cli.main import main
 from compat_spec.nn.network import save_network
 from compat_spec.run.appearing import appearing
+from compat_spec.run.model_card import model_card
 from tests.builders import tiny_network
 from tests.run.experiments import Workplace
 
@@ -148,6 +150,28 @@ def test_quantised_models_are_refused(compat: Compat, models: Path, tmp_path: Pa
     (tmp_path / "spec.yaml").write_text(BARE.replace("a.safetensors", "law").replace("b.safetensors", "code"))
     said = compat(tmp_path, "merge", "spec.yaml", "average", "--dry-run", status=1)
     assert "b is quantised (fp8), and its numbers cannot be merged: name the model that it was made from" in said
+
+
+def test_an_encoder_and_a_decoder_are_not_stacked(compat: Compat, bare: Path) -> None:
+    for name in "ab":
+        (bare / name).mkdir()
+        halves = {f"{half}.block.{i}.w": torch.ones(2) for half in ("encoder", "decoder") for i in range(2)}
+        save_file(halves, bare / name / "model.safetensors")
+        (bare / name / "config.json").write_text(
+            '{"num_layers": 2, "num_decoder_layers": 2, "is_encoder_decoder": true}'
+        )
+    stack = "passthrough, models: [a, b], slices: [{model: a, layers: [0, 2]}, {model: b, layers: [1, 2]}]}"
+    (bare / "spec.yaml").write_text(BARE.replace(".safetensors", "").replace("linear, models: [a, b]}", stack))
+    said = compat(bare, "merge", "spec.yaml", "average", "--dry-run", status=1)
+    assert "blocks of a cannot be stacked: its config has to count 2 blocks, and no encoder and decoder" in said
+
+
+def test_models_of_the_hub_are_named_to_the_hub() -> None:
+    merge = Linear(models=("a", "b"))
+    card = model_card("m", "linear", merge, {}, "", base_models=["org/a", "org/b"])
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert front["base_model"] == ["org/a", "org/b"]
+    assert front["base_model_relation"] == "merge"
 
 
 def test_files_that_belong_to_one_model_stay_with_it(compat: Compat, models: Path, tmp_path: Path) -> None:
