@@ -75,7 +75,7 @@ def merge(
     single = SingleMerge(loaded, name, open_store(store))
     console = Console(highlight=False, markup=False, soft_wrap=True)
     if dry_run:
-        _show(single.forecast(), console)
+        _show(single.forecast(adapter), console)
         return
     folder = out or Path(name)
     check_free(folder)

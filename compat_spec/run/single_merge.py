@@ -15,6 +15,7 @@ from compat_spec.components import Executor, ModelSource, TaskName, TensorMerge,
 from compat_spec.errors import CompatError, UsageError
 from compat_spec.nn.checkpoint import Checkpoint
 from compat_spec.nn.merged_config import CONFIG
+from compat_spec.nn.merging import TensorMerging
 from compat_spec.nn.shards import SHARD_BYTES
 from compat_spec.nn.weights import Weights
 from compat_spec.plan import Plan
@@ -127,8 +128,12 @@ class SingleMerge:
 
     # ---------------------------------------------------------------------------------------------------- the merge
 
-    def forecast(self) -> Forecast:
-        """What is to be read and written. Raises `CompatError` when the models do not go together."""
+    def forecast(self, adapter: int | None = None) -> Forecast:
+        """What is to be read and written. Raises `CompatError` when the models do not go together.
+
+        Args:
+            adapter: the rank for `write_adapter`; None is for `write`.
+        """
         plan = self.plan()
         steps = len(needed_steps(plan, self.store)) if plan is not None else 0
         if steps:
@@ -139,9 +144,27 @@ class SingleMerge:
         if self._inner:
             return Forecast(0, first={name: inner.forecast() for name, inner in self._inner.items()})
         with merging_of(self.merge, self._all_places()) as merging:
+            if adapter is not None:
+                return self._forecast_adapter(merging, adapter)
             return Forecast(
                 0, len(merging.outputs), merging.bytes_to_read, merging.bytes_to_write, merging.largest_bytes
             )
+
+    def _forecast_adapter(self, merging: TensorMerging, rank: int) -> Forecast:
+        from compat_spec.nn.adapters import Adapted
+
+        models = [model.tensors for model in merging.models]
+        changed = {name for tensors in models if isinstance(tensors, Adapted) for name in tensors.changed}
+        sizes = [4 * rank * side for name in changed for side in merging.outputs[name].shape]
+        read = [*models, *([merging.base.tensors] if merging.base is not None else [])]
+        with Checkpoint(self._only_start()) as start:
+            size = sum(
+                tensors.bytes(name)
+                for name, output in merging.outputs.items()
+                if not output.kept
+                for tensors in (*read, start)
+            )
+        return Forecast(0, len(sizes), size, sum(sizes), max(sizes, default=0))
 
     def write(
         self,
@@ -208,19 +231,7 @@ class SingleMerge:
         from compat_spec.nn.adapters import Adapted
         from compat_spec.nn.low_rank import write_adapter
 
-        if self._inner:
-            raise UsageError(f"{self.name} cannot be written as an adapter: {next(iter(self._inner))} is a merge")
-        places = self._all_places()
-        starts = {place.place for place in places.values()}
-        apart = [name for name in self.merge.models if places[name].adapter is None]
-        if self._studies or apart or len(starts) != 1:
-            why = (
-                f"{apart[0]} is not" if apart else "they are not of one model" if len(starts) > 1 else "it needs a task"
-            )
-            raise UsageError(f"{self.name} cannot be written as an adapter: all its models must be adapters, and {why}")
-        start = starts.pop()
-        if self.merge.aligns:
-            raise UsageError(f"{self.name} cannot be written as an adapter: it changes the vocabulary")
+        places, start = self._all_places(), self._only_start()
         with appearing(out) as folder, merging_of(self.merge, places) as merging, Checkpoint(start) as base:
             if merging.blocks is not None:
                 raise UsageError(f"{self.name} cannot be written as an adapter: it has other blocks than its models")
@@ -241,6 +252,22 @@ class SingleMerge:
                 found=found,
                 progress=progress,
             )
+
+    def _only_start(self) -> Path:
+        """The model that all models of the merge are adapters of."""
+        if self._inner:
+            raise UsageError(f"{self.name} cannot be written as an adapter: {next(iter(self._inner))} is a merge")
+        places = self._all_places()
+        starts = {place.place for place in places.values()}
+        apart = [name for name in self.merge.models if places[name].adapter is None]
+        if self._studies or apart or len(starts) != 1:
+            why = (
+                f"{apart[0]} is not" if apart else "they are not of one model" if len(starts) > 1 else "it needs a task"
+            )
+            raise UsageError(f"{self.name} cannot be written as an adapter: all its models must be adapters, and {why}")
+        if self.merge.aligns:
+            raise UsageError(f"{self.name} cannot be written as an adapter: it changes the vocabulary")
+        return starts.pop()
 
     @cached_property
     def _refs(self) -> dict[str, ArtifactRef]:

@@ -221,6 +221,13 @@ def test_a_linear_merge_of_adapters_is_an_adapter_of_the_sum_of_their_ranks(two_
     assert any(bool(change.any()) for change in merged.values())
     for name, change in merged.items():
         torch.testing.assert_close(change, (one[name] + 3 * two[name]) / 4, rtol=1e-4, atol=1e-6)
+    stored = load_file(two_adapters / "merged" / "adapter_model.safetensors")
+    forecast = merging(two_adapters, "average").forecast(5)
+    assert (forecast.tensors, forecast.bytes_to_write) == (len(stored), sum(part.nbytes for part in stored.values()))
+    with Checkpoint(two_adapters / "base") as base:
+        adapters = [load_file(two_adapters / name / "adapter_model.safetensors") for name in ("one", "two")]
+        read = sum(part.nbytes for adapter in adapters for part in adapter.values())
+        assert forecast.bytes_to_read == 3 * sum(map(base.bytes, base)) + read
     assert "library_name: peft" in (two_adapters / "merged" / "README.md").read_text()
 
 
