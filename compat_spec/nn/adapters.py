@@ -26,7 +26,7 @@ _PART = re.compile(r"(?P<module>.+)\.lora_(?P<part>A|B|embedding_A|embedding_B|m
 
 _SHIFT = re.compile(r"(?P<module>.+)\.lora_B\.bias")
 
-_AT_HAND = 8
+_AT_HAND = 3
 """So many tensors' products are kept to make the next piece of: the pieces of a few tensors are made at once."""
 
 
