@@ -88,12 +88,8 @@ class TensorMerging:
 
     @property
     def bytes_to_read(self) -> int:
-        """Bytes of the tensors of all models and the base that the result is made of."""
-        return sum(
-            _bytes(tensors.dtype(name), tensors.shape(name))
-            for output in self.outputs.values()
-            for tensors, name in self._inputs(output)
-        )
+        """Bytes of the tensors of all models, their adapters, and the base that the result is made of."""
+        return sum(tensors.bytes(name) for output in self.outputs.values() for tensors, name in self._inputs(output))
 
     @property
     def bytes_to_write(self) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,12 +13,20 @@ from typing import Any
 
 from compat_spec.components import TensorMerge
 from compat_spec.nn.block_names import block_count
-from compat_spec.nn.checkpoint import INDEX, TensorSource
-from compat_spec.nn.merged_config import CONFIG, note_dtype, restack_config
+from compat_spec.nn.checkpoint import TensorSource
+from compat_spec.nn.merged_config import CONFIG, check_mergeable, check_one_stack, note_dtype, restack_config
 from compat_spec.nn.merging import Model, TensorMerging
 from compat_spec.nn.tied import with_names_of
 from compat_spec.nn.weights import Weights
 from compat_spec.run.vocabularies import ResultVocabulary
+
+_BESIDE = frozenset({".json", ".jinja", ".model", ".py", ".tiktoken", ".txt"})
+"""What configs, tokenizers and processors are stored in, and the code of models that have their own."""
+
+_OF_ITS_OWN = ("*.index.json", "artifact.json", "adapter_config.json", "trainer_state.json", "*_results.json")
+"""What tells of the tensors, or of the training, of that one model."""
+
+_TEMPLATES = "additional_chat_templates"
 
 
 @contextmanager
@@ -35,6 +45,8 @@ def merging_of(merge: TensorMerge, places: Mapping[str, Weights]) -> Iterator[Te
         opened: Mapping[str, TensorSource] = {
             name: stack.enter_context(place.open()) for name, place in places.items() if name in merged
         }
+        for name, place in places.items():
+            check_mergeable(name, place.place)
         if not merge.aligns:
             _check_same_tokens({name: place.place for name, place in places.items()})
         else:
@@ -45,7 +57,12 @@ def merging_of(merge: TensorMerge, places: Mapping[str, Weights]) -> Iterator[Te
             opened = ResultVocabulary(merge, places).aligned(opened)
         models = [Model(name, opened[name]) for name in merge.models]
         base = Model(base_name, opened[base_name]) if base_name is not None else None
-        yield TensorMerging(merge, models, base)
+        merging = TensorMerging(merge, models, base)
+        if merging.blocks is not None:
+            for name in merge.models:
+                if (places[name].place / CONFIG).exists():
+                    check_one_stack(name, places[name].place, block_count(opened[name]))
+        yield merging
 
 
 def write_beside(merging: TensorMerging, places: Mapping[str, Weights], folder: Path) -> None:
@@ -53,15 +70,20 @@ def write_beside(merging: TensorMerging, places: Mapping[str, Weights], folder: 
     merge = merging.merge
     owner = places[merge.owner].place
     for path in owner.iterdir() if owner.is_dir() else ():
-        kept = path.suffix in {".json", ".txt", ".model", ".jinja"} and path.name not in (INDEX, "artifact.json")
-        if kept and path.is_file():
+        if path.is_file() and path.suffix in _BESIDE and not any(map(path.match, _OF_ITS_OWN)):
             shutil.copyfile(path, folder / path.name)
+    if (owner / _TEMPLATES).is_dir():
+        shutil.copytree(owner / _TEMPLATES, folder / _TEMPLATES, copy_function=shutil.copyfile)
     if merging.blocks is not None and (folder / CONFIG).exists():
         restack_config(folder, [places[name].place for name in merge.models], merging.blocks)
     if merge.aligns:
         ResultVocabulary(merge, places).write(folder)
-    if merge.dtype is not None:
-        note_dtype(folder, merge.dtype)
+    sizes: Counter[str] = Counter()
+    for output in merging.outputs.values():
+        if not output.kept:
+            sizes[str(output.dtype).removeprefix("torch.")] += math.prod(output.shape) * output.dtype.itemsize
+    for dtype, _ in sizes.most_common(1):  # what most of it is stored in, as transformers has it
+        note_dtype(folder, dtype)
 
 
 def _check_same_tokens(folders: Mapping[str, Path]) -> None:
