@@ -11,7 +11,8 @@ in a temporary folder, which is removed at the end.
 In bfloat16 and float16 mergekit rounds each intermediate result, and ours only the last: what differs is its rounding,
 and which entries are kept where it decides between two that are as large. `arcee_fusion` compares sums of logarithms
 near 0, which mergekit has in the type of the tensors, and ours in float64: entries at the threshold fall on the other
-side.
+side. mergekit merges all experts of a block of mixtral as one tensor, ours each by itself, as they are stored: methods
+that look at whole tensors differ there.
 """
 
 from __future__ import annotations
@@ -87,6 +88,11 @@ FORMS = {
     "- sources: [{model: base, layer_range: [1, 4]}, {model: code, layer_range: [1, 4]}]",
     "slices_moved": SLERP + "slices:\n- sources: [{model: math, layer_range: [0, 3]}, "
     "{model: base, layer_range: [1, 4]}]",
+    "slices_by_linear": "merge_method: linear\nparameters: {weight: 1.0}\ntokenizer_source: chat\nslices:\n"
+    "- sources: [{model: math, layer_range: [0, 1]}, {model: chat, layer_range: [0, 1], parameters: {weight: 0}}]\n"
+    "- sources: [{model: math, layer_range: [1, 3]}]\n"
+    "- sources: [{model: chat, layer_range: [2, 3]}]\n"
+    "- sources: [{model: math, layer_range: [3, 4]}, {model: chat, layer_range: [3, 4], parameters: {weight: 0}}]",
     "slices_of_task_vectors": "merge_method: ties\nbase_model: base\nparameters: {density: 0.6, normalize: 1.0}\n"
     "slices:\n- sources: [{model: base, layer_range: [0, 2]}, {model: math, layer_range: [0, 2], parameters: "
     "{weight: 0.4}}, {model: code, layer_range: [0, 2], parameters: {weight: [0, 1]}}]\n"
@@ -94,7 +100,8 @@ FORMS = {
     "- sources: [{model: math, layer_range: [3, 4], parameters: {weight: 1, density: 0.3}}, "
     "{model: base, layer_range: [3, 4]}]",
     "module": "merge_method: ties\nbase_model: base\nout_dtype: float32\n"
-    "modules:\n  default:\n    slices:\n    - sources:\n      - {model: math, layer_range: [0, 4], parameters: {weight: 0.3, density: 0.5}}\n"
+    "modules:\n  default:\n    slices:\n    - sources:\n"
+    "      - {model: math, layer_range: [0, 4], parameters: {weight: 0.3, density: 0.5}}\n"
     "      - {model: base, layer_range: [0, 4], parameters: {weight: 0.8, density: 0.8}}\n"
     "    parameters: {lambda: 0.7}",
     "conditions": "merge_method: linear\nmodels:\n- {model: math, parameters: {weight: [{filter: layers.1., value: 2}, "
@@ -104,6 +111,8 @@ FORMS = {
     "- model: math\n  parameters: {<<: *all, weight: 0.2}\n- model: code\n  parameters: *all",
     "base_alone": "merge_method: task_arithmetic\nbase_model: math\nmodels: [{model: math, parameters: {weight: 1}}]",
     "dtype": "merge_method: linear\ndtype: float16\n" + EACH,
+    "adapter": "merge_method: task_arithmetic\nbase_model: base\nmodels:\n"
+    "- {model: math+lora, parameters: {weight: 0.5}}\n- {model: code, parameters: {weight: 0.25}}",
     "tokenizer_union": "merge_method: linear\ntokenizer_source: union\nbase_model: base\nparameters: {weight: 0.5}\n"
     "models: [{model: base}, {model: chat}]",
     "tokenizer_default": "merge_method: ties\ntokenizer: {}\nbase_model: base\nparameters: {weight: 0.5}\n"
@@ -141,6 +150,7 @@ from mergekit.scripts import multimerge, run_yaml
 for config, out, several in json.load(sys.stdin):
     command = multimerge.main if several else run_yaml.main
     more = ["--intermediate-dir", out + "-parts", "--out-path", out] if several else [out]
+    more += ["--lora-merge-cache", "adapters"]
     try:
         command.main([config, *more, "--quiet", "--no-write-model-card"], standalone_mode=False)
     except BaseException as error:
@@ -165,9 +175,10 @@ def main() -> None:
                 for seed, name in enumerate(("base", "math", "code")):
                     save_model(place / name, kind, seed, dtype)
                 save_model(place / "chat", kind, 3, dtype, CHAT)
+                save_adapter(place / "math", place / "lora")
                 run_mergekit(place, configs, arguments.mergekit_python)
                 for name in configs:
-                    print(f"{kind:8} {dtype:9} {name:22} {difference(place, name)}", flush=True)
+                    print(f"{kind:8} {dtype:9} {name:22} {difference(place, name, ROUNDING[dtype])}", flush=True)
 
 
 def save_model(folder: Path, kind: str, seed: int, dtype: str, more_tokens: Sequence[str] = ()) -> None:
@@ -200,6 +211,18 @@ def save_model(folder: Path, kind: str, seed: int, dtype: str, more_tokens: Sequ
         fast(tokenizer_object=core, eos_token=END).save_pretrained(folder)
 
 
+def save_adapter(model: Path, folder: Path) -> None:
+    """A LoRA adapter of a model, with random weights."""
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(4)
+    with quiet_transformers():
+        opened = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
+    linear = "c_attn" if opened.config.model_type == "gpt2" else "q_proj"
+    config = LoraConfig(r=2, lora_alpha=8, target_modules=[linear], init_lora_weights=False)
+    get_peft_model(opened, config).save_pretrained(folder)
+
+
 def run_mergekit(place: Path, configs: Mapping[str, str], python: Path) -> None:
     """Run all configurations in one process; what goes wrong is in a file beside where the result would be."""
     jobs = []
@@ -207,12 +230,16 @@ def run_mergekit(place: Path, configs: Mapping[str, str], python: Path) -> None:
         (place / f"{name}.yml").write_text(text, "utf-8")
         jobs.append((f"{name}.yml", f"{name}-mergekit", "\n---\n" in text))
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    command = [str(python), "-c", MERGEKIT]
+    command = [str(python), "-W", "ignore", "-c", MERGEKIT]
     subprocess.run(command, cwd=place, input=json.dumps(jobs), text=True, capture_output=True, env=environment)
 
 
-def difference(place: Path, name: str) -> str:
-    """The largest difference between mergekit's result and ours, and what else is not the same."""
+def difference(place: Path, name: str, rounding: float) -> str:
+    """The largest difference between mergekit's result and ours, and what else is not the same.
+
+    Args:
+        rounding: of the models' type.
+    """
     theirs = place / f"{name}-mergekit"
     failure = place / f"{name}-mergekit.error"
     fails = f"mergekit fails: {failure.read_text('utf-8').splitlines()[0]}" if failure.exists() else ""
@@ -222,22 +249,38 @@ def difference(place: Path, name: str) -> str:
         return f"ours fails: {error}" + (f"; {fails}" if fails else "")
     if fails:
         return fails
-    with Checkpoint(theirs) as expected, Checkpoint(ours) as found:
-        apart = sorted(set(expected) ^ set(found))
-        shared = [name for name in expected if name in found]
-        shapes = [name for name in shared if expected.shape(name) != found.shape(name)]
-        alike = [name for name in shared if name not in shapes]
-        apart_by = [relative(found[name], expected[name]) for name in alike]
-        roundings = [ROUNDING[str(found.dtype(name)).removeprefix("torch.")] for name in alike]
-        kinds = sorted(
-            {f"{found.dtype(n)} for {expected.dtype(n)}" for n in shared if found.dtype(n) != expected.dtype(n)}
-        )
+    expected, found = tensors(theirs), tensors(ours)
+    apart = sorted(expected.keys() ^ found.keys())
+    if apart:  # names that transformers takes for each other
+        expected, found = network(theirs), network(ours)
+        apart = sorted(expected.keys() ^ found.keys())
+    shapes = [key for key in expected.keys() & found.keys() if expected[key].shape != found[key].shape]
+    alike = [key for key in expected if key in found and key not in shapes]
+    apart_by = [relative(found[key], expected[key]) for key in alike]
+    roundings = [max(rounding, ROUNDING[_word(found[key].dtype)]) for key in alike]
     worst = max(float(tensor.max()) for tensor in apart_by)
-    far = sum(int((tensor > rounding).sum()) for tensor, rounding in zip(apart_by, roundings, strict=True))
+    far = sum(int((tensor > least).sum()) for tensor, least in zip(apart_by, roundings, strict=True))
     more = f"; {far} of {sum(map(torch.numel, apart_by)):,} entries differ by more than rounding" if far else ""
-    said = [f"only one has {', '.join(apart)}"] if apart else []
+    said = [f"{len(apart)} tensors that only one has, such as {apart[0]}"] if apart else []
     said += [f"other shapes: {', '.join(shapes)}"] if shapes else []
-    return "; ".join([f"{worst:.1e}{more}", *said, *kinds])
+    kinds = {(_word(found[key].dtype), _word(expected[key].dtype)) for key in alike}
+    said += [f"{ours} for {theirs}" for ours, theirs in sorted(kinds) if ours != theirs]
+    return "; ".join([f"{worst:.1e}{more}", *said])
+
+
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    with Checkpoint(folder) as checkpoint:
+        return {name: checkpoint[name] for name in checkpoint}
+
+
+def network(folder: Path) -> dict[str, torch.Tensor]:
+    with quiet_transformers():
+        opened = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+    return dict(opened.state_dict())
+
+
+def _word(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def merged(place: Path, name: str) -> Path:

@@ -75,7 +75,7 @@ def merge(
     single = SingleMerge(loaded, name, open_store(store))
     console = Console(highlight=False, markup=False, soft_wrap=True)
     if dry_run:
-        _show(single.forecast(adapter), console)
+        _show(name, single.forecast(adapter), console)
         return
     folder = out or Path(name)
     check_free(folder)
@@ -131,12 +131,13 @@ def _only_merge(spec: Spec) -> str:
     return found[0]
 
 
-def _show(forecast: Forecast, console: Console) -> None:
-    for name, inner in forecast.first.items():
-        console.print(f"{name} comes first:")
-        _show(inner, console)
+def _show(name: str, forecast: Forecast, console: Console) -> None:
+    for inner_name, inner in forecast.first.items():
+        _show(inner_name, inner, console)
+        if not inner.first:
+            console.print(f"for {inner_name}, which is made first, and removed at the end")
     if forecast.first:
-        console.print("What is read then is known when it is there.")
+        console.print(f"what {name} reads is known when {', '.join(forecast.first)} is there")
     if forecast.steps:
         steps = counted(forecast.steps, "step")
         console.print(f"{steps} come first, for the store lacks what the merge is made of: compat plan shows them")

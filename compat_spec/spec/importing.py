@@ -25,6 +25,8 @@ HINT = """\
 #   loss: {use: cross_entropy, on: mine}
 """
 
+STDIN = "the standard input"
+
 
 def import_spec(kind: str, path: Path) -> str:
     """A spec that does what a configuration of another tool says.
@@ -39,12 +41,12 @@ def import_spec(kind: str, path: Path) -> str:
     """
     importer: Importer = registry.load(GROUP, kind)
     problems = Problems()
-    shown = "the standard input" if str(path) == "-" else str(path)
+    shown = STDIN if str(path) == "-" else str(path)
     documents = _read(path, shown, problems)
     problems.raise_if_any()
     imported = importer(documents, problems, path.absolute().parent)
     problems.raise_if_any()
-    return _text(imported, kind, path.name if str(path) != "-" else shown)
+    return _text(imported, kind, shown if str(path) == "-" else path.name)
 
 
 def _read(path: Path, shown: str, problems: Problems) -> list[Node]:
@@ -69,7 +71,7 @@ def _read(path: Path, shown: str, problems: Problems) -> list[Node]:
 def _text(imported: Imported, kind: str, file: str) -> str:
     lines = [f"# From {file}, a configuration of {kind}, by `compat import {kind}`."]
     lines += [f"# {line}" for note in imported.notes for line in textwrap.wrap(note, 118, subsequent_indent="  ")]
-    name = re.sub(r"[^A-Za-z0-9_.-]", "-", Path(file).stem)
+    name = kind if file == STDIN else re.sub(r"[^A-Za-z0-9_.-]", "-", Path(file).stem)
     lines += [f"version: {VERSION}", f"name: {as_yaml(name).splitlines()[0]}", ""]
     for section, declarations in imported.sections.items():
         lines += [as_yaml({section: declarations}, compact=True)]

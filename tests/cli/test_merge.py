@@ -314,7 +314,12 @@ def test_a_merge_of_merges_makes_these_first(compat: Compat, models: Path, tmp_p
     more = "  twice: {use: linear, models: [average, base], weight: [1, 3]}\ntasks:"
     (models / "twice.yaml").write_text(SPEC.replace("tasks:", more))
     asked = ["merge", "twice.yaml", "twice", "--store", str(tmp_path / "store"), "--set", "merges.average.weight=1"]
-    assert "average comes first:\nreads   " in compat(models, *asked, "--dry-run")
+    said = compat(models, *asked, "--dry-run").splitlines()
+    assert [line.split()[0] for line in said] == ["reads", "writes", "tensors", "for", "what"]
+    assert said[-2:] == [
+        "for average, which is made first, and removed at the end",
+        "what twice reads is known when average is there",
+    ]
     compat(models, *asked, "--out", str(tmp_path / "m"))
     assert [path.name for path in tmp_path.iterdir()] == ["m"], "the average is gone"
     assert "- `average`: a merge of the same spec: linear of law, code\n" in (tmp_path / "m" / "README.md").read_text()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,57 +14,13 @@ from compat_plugins.importers.mergekit.methods import METHODS, Parameter
 from compat_plugins.importers.mergekit.parameters import Settings, Source
 from compat_spec import registry
 from compat_spec.nn.per_tensor import Gradient, TensorPlace
-from compat_spec.spec import SpecError, load
+from compat_spec.spec import load
 from compat_spec.spec.importing import import_spec
 from compat_spec.spec.nodes import Node
 from compat_spec.spec.problems import Place, Problems
-
-BLOCKS = 4
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, with models that lie in it."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("base", "math", "code"):
-        model = tmp_path / "models" / name
-        model.mkdir(parents=True)
-        config = {"model_type": "llama", "hidden_size": 32, "num_hidden_layers": BLOCKS, "vocab_size": 100}
-        (model / "config.json").write_text(json.dumps(config), "utf-8")
-        (model / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {"a": 0}}}), "utf-8")
-        (model / "model.safetensors").write_bytes(b"")
-    return tmp_path
-
-
-def converted(folder: Path, config: str | Mapping[str, Any]) -> dict[str, Any]:
-    """The spec that a configuration becomes, which `compat validate` accepts as it stands."""
-    text = config if isinstance(config, str) else yaml.safe_dump(dict(config))
-    (folder / "merge.yml").write_text(text, "utf-8")
-    spec = import_spec("mergekit", Path("merge.yml"))
-    (folder / "merge.yaml").write_text(spec, "utf-8")
-    load("merge.yaml")
-    found: dict[str, Any] = yaml.safe_load(spec)
-    return found
-
-
-def merge_of(folder: Path, config: str | Mapping[str, Any]) -> dict[str, Any]:
-    merge: dict[str, Any] = converted(folder, config)["merges"]["merged"]
-    return merge
-
-
-def complaints(folder: Path, config: str) -> list[str]:
-    (folder / "merge.yml").write_text(config, "utf-8")
-    with pytest.raises(SpecError) as raised:
-        import_spec("mergekit", Path("merge.yml"))
-    assert raised.value.exit_status == 2
-    return str(raised.value).splitlines()
-
+from tests.plugins.importers.imports import BARE, BASE, TWO, converted, merge_of, notes
 
 # ------------------------------------------------------------------------------------------------------- examples
-
-TWO = "models:\n- {model: models/math, parameters: {weight: 0.3}}\n- {model: models/code, parameters: {weight: 0.7}}\n"
-BARE = "models:\n- model: models/math\n- model: models/code\n"
-BASE = "base_model: models/base\n"
 
 EXAMPLES = {
     "linear": TWO + "parameters: {normalize: false}\n",
@@ -262,6 +216,7 @@ def test_stacks_are_slices_and_their_scales_have_the_depth_of_the_stack(folder: 
         ("tokenizer: {source: base}", "base"),
         ("tokenizer: {source: models/base}", "base"),
         ("tokenizer: {tokens: {}}", "union"),
+        ("tokenizer: {}", "union"),
         ("tokenizer_source: null", None),
     ],
 )
@@ -318,104 +273,56 @@ def test_a_configuration_in_another_folder_has_its_models_there(folder: Path, mo
     assert set(load("spec.yaml").models) == {"math", "code"}
 
 
+def test_the_tokenizer_of_another_model_is_taken_whether_it_is_merged_or_not(folder: Path) -> None:
+    merge = merge_of(folder, f"merge_method: ties\n{TWO}{BASE}tokenizer_source: models/code\n")
+    assert (merge["tokenizer"], "vocabulary" in merge) == ("code", False)
+    spec = converted(folder, f"merge_method: ties\n{TWO}{BASE}tokenizer_source: model:someone/chat\n")
+    assert spec["models"]["chat"] == {"use": "causal_lm", "hub": "someone/chat", "dtype": "auto"}
+    assert spec["merges"]["merged"]["tokenizer"] == "chat"
+
+
+def test_a_file_of_tensors_can_be_merged(folder: Path) -> None:
+    for name in "ab":
+        (folder / f"{name}.safetensors").write_bytes(b"")
+    spec = converted(folder, "merge_method: karcher\nmodels: [{model: a.safetensors}, {model: b.safetensors}]")
+    assert spec["models"] == {name: {"use": "tensors", "path": f"{name}.safetensors"} for name in "ab"}
+
+
 def test_what_has_no_effect_is_left_out_and_said(folder: Path) -> None:
-    config = "merge_method: linear\nchat_template: auto\nname: mine\nparameters: {density: 0.5, int8_mask: 1}\n" + TWO
-    (folder / "merge.yml").write_text(config, "utf-8")
-    lines = import_spec("mergekit", Path("merge.yml")).splitlines()
-    assert lines[:4] == [
-        "# From merge.yml, a configuration of mergekit, by `compat import mergekit`.",
-        "# Left out, as linear does not take it: density.",
-        "# Left out, as mergekit ignores it: name.",
-        "# Left out: chat_template. The result has that of its tokenizer.",
+    config = """
+        merge_method: ties
+        chat_template: auto
+        name: mine
+        base_model: models/base
+        models:
+          - {model: models/base, parameters: {weight: 1}}
+          - {model: models/math, revision: x, parameters: {weight: 0.5, lambda: 2}}
+        parameters: {gamma: 0.5, int8_mask: 1}
+    """
+    assert notes(folder, config) == [
+        "Left out, as ties does not take it: gamma.",
+        "Left out, as mergekit takes it for all models only: models.1.parameters.lambda.",
+        "Left out, as this is the base model: models.0.parameters.weight.",
+        "Left out, as mergekit ignores it: name, models.1.revision.",
+        "Left out: chat_template. The result has that of its tokenizer.",
     ]
 
 
-# -------------------------------------------------------------------------------------------------------- mistakes
+def test_switches_may_be_written_as_in_older_yaml(folder: Path) -> None:
+    for written, meant in (("yes", True), ("off", False), ("1.0", True), ("0", False), ("'True'", True)):
+        assert (
+            merge_of(folder, f"merge_method: linear\nparameters: {{normalize: {written}}}\n{TWO}")["normalize"] is meant
+        )
 
 
-def test_everything_that_cannot_be_said_is_named_at_once_with_its_place(folder: Path) -> None:
-    config = """\
-merge_method: linaer
-models:
-  - model: a/b+c/lora
-    parameters: {weight: 1}
-  - modl: x
-modules: {text: {}}
-dtype: int64
-tokenizer: {source: other/x, tokens: {a: {source: b}}, pad_to_multiple_of: 8}
-"""
-    assert complaints(folder, config) == [
-        "merge.yml:1:15: merge_method: mergekit 0.1.5 has no method 'linaer'; did you mean 'linear'?",
-        "merge.yml:3:12: models.0.model: the adapter c/lora is no folder beside this file; "
-        "fetch it, and name its folder",
-        "merge.yml:5:5: models.1: a mapping names no `model`",
-        "merge.yml:6:1: modules: modules cannot be merged one by one; name whole `models`",
-        "merge.yml:7:8: dtype: a result cannot be stored in 'int64'; there are float64, float32, bfloat16, float16",
-        "merge.yml:8:21: tokenizer.source: the tokenizer of one model can only be that of the base model; "
-        "write base or union",
-        "merge.yml:8:38: tokenizer.tokens: tokens of a tokenizer cannot be said",
-        "merge.yml:8:76: tokenizer.pad_to_multiple_of: pad_to_multiple_of of a tokenizer cannot be said",
-    ]
-
-
-SLICED = "slices:\n- sources:\n  - {model: models/math, layer_range: [0, 4]}\n"
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ("merge_method: slerp\nparameters: {t: 1}\n" + BARE, "1:1: base_model: slerp needs a base model"),
-        ("merge_method: slerp\nbase_model: models/math\n" + BARE, "parameters.t: the merge needs `t`"),
-        ("merge_method: linear\n" + BARE, "3:3: models.0.parameters: math needs `weight`"),
-        ("merge_method: linear\nparameters: {weight: x}\n" + BARE, "2:22: parameters.weight: 'x' does not fit"),
-        (
-            "merge_method: linear\nparameters: {weight: 1, normalize: [1, 0]}\n" + BARE,
-            "2:36: parameters.normalize: normalize cannot change over depth",
-        ),
-        (
-            "merge_method: linear\nparameters: {weight: [{filter: mlp, value: 1}]}\n" + BARE,
-            "parameters.weight: nothing is said for the tensors that no filter fits",
-        ),
-        ("merge_method: linear\nparameters: {weight: [{filter: mlp}]}\n" + BARE, "a mapping has no `value`"),
-        ("merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a/b}, {model: a/b}]", "b is named twice"),
-        ("merge_method: linear\n" + TWO + SLICED, "1:1: there must be either `models` or `slices`"),
-        (
-            "merge_method: linear\nparameters: {weight: 1}\n" + SLICED + "  - {model: a/b, layer_range: [1, 5]}",
-            "slices.0.sources.1.layer_range: layers [1, 5] are taken of b; only passthrough takes slices apart",
-        ),
-        (
-            "merge_method: linear\nparameters: {weight: 1}\n" + SLICED.replace("4", "3"),
-            "layers [0, 3] are taken of math, which has 4",
-        ),
-        (
-            "merge_method: linear\nparameters: {weight: 1}\n" + SLICED + SLICED.removeprefix("slices:\n"),
-            "3:1: slices: 2 slices cannot be merged one by one",
-        ),
-        ("merge_method: passthrough\n" + BARE, "without slices there is one model, not 2"),
-        (
-            "merge_method: passthrough\n" + SLICED + "  - {model: models/code, layer_range: [0, 4]}",
-            "passthrough takes one model for each slice, not 2",
-        ),
-        (
-            "merge_method: passthrough\nslices: [{sources: [{model: models/math, layer_range: [2, 5]}]}]",
-            "layers [2, 5] are taken of math, which has 4",
-        ),
-        ("merge_method: passthrough\nslices: [{sources: [{model: a/b}]}]", "there is no range of layers"),
-        (
-            "merge_method: passthrough\nslices: [{sources: [{model: a/b, layer_range: [0, 1]}], residual_weight: 1}]",
-            "slices.0.residual_weight: a residual weight cannot be said",
-        ),
-        (
-            "merge_method: passthrough\nparameters: {scale: [{filter: layers.1., value: 2}]}\n" + SLICED,
-            "2:14: parameters.scale: a filter with a number means a layer of the model that it comes from",
-        ),
-        (
-            "merge_method: slerp\nbase_model: models/math\nparameters: {t: 1.5}\n" + BARE,
-            "3:14: parameters.t: slerp does not take this: Input should be less than or equal to 1",
-        ),
-        ("merge_method: linear\n  models: 3", "this `:` cannot stand here"),
-    ],
-)
-def test_mistakes(config: str, message: str, folder: Path) -> None:
-    found = complaints(folder, config)
-    assert any(message in line for line in found), found
+def test_merge_keys_take_over_what_is_not_given(folder: Path) -> None:
+    config = """
+        all: &all {weight: 0.5, density: 0.3}
+        merge_method: ties
+        base_model: models/base
+        models:
+          - {model: models/math, parameters: {<<: *all, weight: 0.2}}
+          - {model: models/code, parameters: {<<: [{density: 1}, *all]}}
+    """
+    merge = merge_of(folder, config)
+    assert (merge["weight"], merge["density"]) == ([0.2, 0.5], [0.3, 1])

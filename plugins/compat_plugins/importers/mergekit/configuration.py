@@ -48,8 +48,6 @@ class Configuration:
         self._cuts: dict[tuple[str, tuple[int, int]], str] = {}
         self._declared: dict[str, Declared] = {}
         self._base: str | None = None
-        self._mixed = False
-        """Whether there are slices of different models that are merged one by one."""
 
     @property
     def merges(self) -> dict[str, dict[str, Any]]:
@@ -71,7 +69,7 @@ class Configuration:
         method = self._method()
         inputs = Inputs(self.document, self._models, self._problems)
         merging = self._merges_of(method, inputs)
-        result = Result(self.document, self._models, self._problems, base=self._base, mixed=self._mixed)
+        result = Result(self.document, self._models, self._problems, self._base)
         for declared in merging or [Declared("", self.document, self._problems)]:  # report what is wrong all the same
             result.declare(declared)
         if len(self._problems) == before:
@@ -166,32 +164,48 @@ class Configuration:
         return True
 
     def _one_by_one(self, method: str, slices: Sequence[Slice]) -> list[Declared]:
-        """A merge for each slice, of models that were cut to its layers, and the stack of all."""
-        self._mixed = len({frozenset(source.name for source in one.inputs) for one in slices}) > 1
-        made, stack = [], []
+        """The stack of the slices: of merges of models that are cut to a slice's layers, or of layers as they are."""
+        made: list[Declared] = []
+        stack: list[tuple[str, tuple[int, int]]] = []
         for number, one in enumerate(slices, 1):
-            if not one.inputs:
-                continue
             counts = {source.count for source in one.inputs}
             if len(counts) > 1:
                 what = f"the sources of a slice have different numbers of layers: {', '.join(map(str, sorted(counts)))}"
                 self._problems.add(one.place, one.where, what)
+            if not one.inputs:
+                continue
+            if self._keeps(one, method):
+                check_depth(one.inputs[0], self._models, self._problems)
+                stack.append((one.inputs[0].name, one.inputs[0].layers))
+                continue
             base = self._base_of(one, method)
             name = self.name if len(slices) == 1 else self._models.free_name(f"{self.name}-{number}")
             cut = [replace(source, name=self._cut(source)) for source in one.inputs]
-            declared = self._combined(name, method, cut, base, cut[0].sources[1:], renumbered=True)
-            made.append(declared)
-            stack.append({"model": name, "layers": [0, one.inputs[0].count]})
-        if len(slices) == 1:
+            made.append(self._combined(name, method, cut, base, cut[0].sources[1:], renumbered=True))
+            stack.append((name, (0, one.inputs[0].count)))
+        if self.name in self._declared or not stack:
             return made
         place = self.document.place_of("slices")
         whole = self._new(self.name, "passthrough")
-        whole.add("models", [one["model"] for one in stack], place, "slices")
-        whole.add("slices", stack, place, "slices")
-        self.notes.append(
-            f"{self.name} is a stack of merges, one for each slice, of models that are cut to its layers."
-        )
-        return made
+        whole.add("models", list(dict.fromkeys(name for name, _ in stack)), place, "slices")
+        whole.add("slices", [{"model": name, "layers": list(layers)} for name, layers in stack], place, "slices")
+        if made:
+            self.notes.append(
+                f"{self.name} stacks merges of slices, which are of models that are cut to a slice's layers."
+            )
+        return [*made, whole]
+
+    def _keeps(self, one: Slice, method: str) -> bool:
+        """Whether a slice is layers of a model as they are."""
+        source = one.inputs[0]
+        if len(one.inputs) > 1:
+            return False
+        if METHODS[method].alone:
+            return source.name == (one.base or self._base)
+        given_by = [part.parameters.mapping for part in source.sources]
+        weight = next((mapping["weight"].value for mapping in given_by if "weight" in mapping), None)
+        normalized = not any("normalize" in mapping for mapping in given_by)
+        return method == "linear" and normalized and isinstance(weight, int | float) and weight > 0
 
     def _base_of(self, one: Slice, method: str) -> str | None:
         """What the base model is called in the merge of a slice."""
@@ -204,7 +218,7 @@ class Configuration:
 
     def _cut(self, one: Input) -> str:
         """The merge that is some layers of a model, or the model where these are all."""
-        if self._models.depth(one.name) == one.count:
+        if one.layers == (0, self._models.depth(one.name)):
             return one.name
         key = one.name, one.layers
         if key not in self._cuts:

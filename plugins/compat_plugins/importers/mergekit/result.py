@@ -28,14 +28,12 @@ class Result:
 
     Attributes:
         base: the base model.
-        mixed: whether there are slices of different models that are merged one by one.
     """
 
     document: Node
     models: Models
     problems: Problems
     base: str | None
-    mixed: bool
 
     def declare(self, declared: Declared) -> None:
         self._dtype(declared)
@@ -73,10 +71,7 @@ class Result:
             return
         place = (node or tokenizer or self.document).place
         if node is None or node.value in ("union", "base"):
-            wanted = "union" if node is None else node.value
-            if wanted == "union" and self.mixed:
-                self.problems.add(place, where, "slices of different models have no union", "write base, or a model")
-            declared.add("vocabulary", wanted, place, where)
+            declared.add("vocabulary", "union" if node is None else node.value, place, where)
             return
         name = self.models.name_of(replace(node, value=_without_prefix(node.value)), where)
         owner = self.base or next(iter(declared.params.get("models", ())), None)
