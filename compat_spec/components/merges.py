@@ -100,6 +100,16 @@ class TensorMerge(Merge):
         """
         return {}
 
+    def check(self, at: TensorPlace) -> None:
+        """Say what is wrong with the numbers that parameters have for a tensor, if anything is.
+
+        Called for each tensor of the result before any is read, as a number may depend on the tensor. What is wrong
+        with a plain number is better refused by a validator, when the spec is read.
+
+        Raises:
+            CompatError: naming `at.name`, and saying what would be right.
+        """
+
     def survey(self, pieces: TensorPieces, *, at: TensorPlace) -> Any:
         """What `combine` has to know of a whole tensor, such as a norm or a quantile: it has it as `at.surveyed`.
 

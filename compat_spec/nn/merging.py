@@ -252,6 +252,8 @@ class TensorMerging:
         return dtype
 
     def _check(self, output: Output) -> None:
+        if not output.kept:
+            self.merge.check(TensorPlace(output.name, output.depth, shape=output.shape))
         names = [self.models[model].name for model, _ in output.origins]
         named = list(zip([*names, self.base.name if self.base else ""], self._inputs(output), strict=False))
         for model, (tensors, name) in named:
@@ -288,6 +290,7 @@ def merge_tensor(
     dtype = dtype or tensors[0].dtype
     given = [*tensors, *([base] if base is not None else [])]
     work = _working_dtype([dtype, *(tensor.dtype for tensor in given)])
+    merge.check(replace(at, shape=tuple(tensors[0].shape)))
     ready = [tensor.to(work) for tensor in given]
     base = ready.pop() if base is not None else None
     pieces = pieces_in_memory(merge, ready, base)

@@ -12,7 +12,8 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from compat_spec.nn.checkpoint import DTYPES, INDEX, SINGLE
+from compat_spec.nn.checkpoint import DTYPES, INDEX, SINGLE, Checkpoint
+from compat_spec.nn.pieces import bounds, room_for
 
 SHARD_BYTES = 5 * 10**9
 
@@ -106,3 +107,13 @@ class ShardWriter:
         metadata = {"total_parameters": parameters, "total_size": total}
         index = {"metadata": metadata, "weight_map": dict(sorted(weight_map.items()))}
         (self._folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", "utf-8")
+
+
+def copy_tensors(source: Path, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
+    """Write the tensors of a model into another folder, in shards of this size."""
+    with Checkpoint(source) as tensors:
+        outline = {name: (tensors.dtype(name), tensors.shape(name)) for name in tensors}
+        with ShardWriter(folder, outline, shard_bytes) as writer:
+            for name in writer.order:
+                for start, stop in bounds(tensors.shape(name), "entry", room_for("cpu")):
+                    writer.write(name, tensors.piece(name, start, stop), start)

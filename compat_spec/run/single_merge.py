@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from compat_spec.components import Executor, ModelSource, TaskName, TensorMerge, names_in
 from compat_spec.errors import CompatError, UsageError
-from compat_spec.nn.checkpoint import Checkpoint
+from compat_spec.nn.checkpoint import INDEX, Checkpoint
 from compat_spec.nn.merged_config import CONFIG
 from compat_spec.nn.merging import TensorMerging
-from compat_spec.nn.shards import SHARD_BYTES
+from compat_spec.nn.shards import SHARD_BYTES, copy_tensors
 from compat_spec.nn.weights import Weights
 from compat_spec.plan import Plan
 from compat_spec.plan.build import plan_merge, plan_models
@@ -183,8 +183,10 @@ class SingleMerge:
         with appearing(out) as folder:
             (folder / "README.md").write_text(card, "utf-8")
             if self._studies:
-                shutil.copytree(self.store.path(self._artifact()), folder, dirs_exist_ok=True)
-                (folder / "artifact.json").unlink(missing_ok=True)
+                made = self.store.path(self._artifact())
+                no_tensors = shutil.ignore_patterns("artifact.json", "*.safetensors", INDEX)
+                shutil.copytree(made, folder, dirs_exist_ok=True, ignore=no_tensors)
+                copy_tensors(made, folder, shard_bytes)
                 return
             with self._inner_written(folder, device, progress):
                 places = self._all_places()

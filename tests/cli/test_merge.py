@@ -234,6 +234,11 @@ def test_large_results_come_in_shards(compat: Compat, models: Path, tmp_path: Pa
         (["router"], 2, "router is not a merge of tensors: routing runs its models"),
         (["average", "--out", "law"], 2, "law is there already: name a folder that is empty, or not there"),
         (["average", "--set", "models.code.path=wide"], 2, "linear cannot combine law and code: hidden_size is 16 and"),
+        (
+            ["average", "--dry-run", "--set", "merges.average.weight=[{gradient: [0, 1]}, {gradient: [0, -1]}]"],
+            1,
+            "the weights of lm_head.weight add up to zero and cannot be normalized",
+        ),
         (["average", "--device", "cuda:7"], 2, "cuda:7"),
         (["average", "--out", "spec.yaml/inside"], 1, "spec.yaml/inside cannot be written: Not a directory"),
     ],

@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from compat_spec.errors import CompatError
+from compat_spec.nn import pieces
 from compat_spec.nn.checkpoint import Checkpoint
-from compat_spec.nn.shards import ShardWriter
+from compat_spec.nn.shards import ShardWriter, copy_tensors
 
 
 def some() -> dict[str, Tensor]:
@@ -187,3 +188,22 @@ def test_a_pointer_of_git_lfs_is_called_so(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
     with pytest.raises(CompatError, match="is a pointer of Git LFS, not the file itself: fetch it with git lfs pull"):
         Checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("shard_bytes", [1, 5000, 10**9])
+def test_a_copy_may_have_other_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard_bytes: int) -> None:
+    monkeypatch.setattr(pieces, "PIECE", 100)
+    tensors = {
+        "a": torch.randn(40, 25),
+        "b": torch.randn(13).bfloat16(),
+        "mask": torch.tensor([True]),
+        "c": torch.ones(()),
+    }
+    (tmp_path / "from").mkdir()
+    (tmp_path / "to").mkdir()
+    save_file(tensors, tmp_path / "from" / "model.safetensors")
+    copy_tensors(tmp_path / "from", tmp_path / "to", shard_bytes)
+    assert len(list((tmp_path / "to").glob("*.safetensors"))) == {1: 4, 5000: 1, 10**9: 1}[shard_bytes]
+    with Checkpoint(tmp_path / "to") as copied:
+        assert copied.keys() == tensors.keys()
+        assert all(copied[name].equal(tensor) for name, tensor in tensors.items())

@@ -47,13 +47,16 @@ class DellaLinear(SparseTaskVectorMerge):
     def uses_seed(self) -> bool:
         return True
 
+    def check(self, at: TensorPlace) -> None:
+        count = len(self.models)
+        for density, epsilon in zip(at.values(self.density, count), at.values(self.epsilon, count), strict=True):
+            if not _fits(density, epsilon):
+                raise CompatError(f"{at.name}: {_advice(density, epsilon)}")
+
     def choose(self, deltas: Numbers, models: Sequence[int], densities: Sequence[float], at: TensorPlace) -> list[Kept]:
         from compat_spec.nn.sparsify import keep_by_rank
 
         epsilons = at.values(self.epsilon, len(self.models))
-        for model, density in zip(models, densities, strict=True):
-            if not _fits(density, epsilons[model]):
-                raise CompatError(f"{at.name}: {_advice(density, epsilons[model])}")
         return [
             keep_by_rank(density, epsilons[model], at, model) for model, density in zip(models, densities, strict=True)
         ]

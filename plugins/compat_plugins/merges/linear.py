@@ -36,6 +36,10 @@ class Linear(TensorMerge):
             check_sum(self.weight)
         return self
 
+    def check(self, at: TensorPlace) -> None:
+        if self.normalize:
+            shares(at.values(self.weight, len(self.models)), at)
+
     def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:
         from compat_spec.nn.averages import weighted_average, weighted_sum
 

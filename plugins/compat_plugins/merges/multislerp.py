@@ -48,6 +48,10 @@ class Multislerp(TensorMerge):
             check_sum(self.weight)
         return self
 
+    def check(self, at: TensorPlace) -> None:
+        if self.normalize_weights:
+            shares(at.values(self.weight, len(self.models)), at)
+
     def survey(self, pieces: TensorPieces, *, at: TensorPlace) -> Sequence[float]:
         """How much the result has of each tensor."""
         from compat_spec.nn.sphere import inner_products

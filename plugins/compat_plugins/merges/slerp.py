@@ -42,7 +42,7 @@ class Slerp(TensorMerge):
             a, b = (tensor.double() for tensor in piece.tensors)
             ab, aa, bb = ab + float(a @ b), aa + float(a @ a), bb + float(b @ b)
         norms = math.sqrt(aa), math.sqrt(bb)
-        return ab / norms[0] / norms[1] if min(norms) > _TINY else 0.0
+        return 0.0 if any(norm <= _TINY for norm in norms) else ab / norms[0] / norms[1]
 
     def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:
         import torch

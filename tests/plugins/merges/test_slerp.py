@@ -102,3 +102,12 @@ def test_what_is_given_does_not_change():
 def test_parameters_without_sense_are_refused(wrong):
     with pytest.raises(ValidationError):
         Slerp.model_validate({"models": ["a", "b"]} | wrong)
+
+
+def test_what_is_not_a_number_leaves_the_rest_as_it_is():
+    for numbers in ([math.nan], [math.inf, math.nan]):
+        a = some(0, torch.float32)
+        a.view(-1)[: len(numbers)] = torch.tensor(numbers)
+        result = merge(a, a.clone())
+        assert result.isnan().equal(a.isnan())
+        assert result[1:].equal(a[1:])
