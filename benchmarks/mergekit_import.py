@@ -220,7 +220,7 @@ def save_adapter(model: Path, folder: Path) -> None:
         opened = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
     linear = "c_attn" if opened.config.model_type == "gpt2" else "q_proj"
     config = LoraConfig(r=2, lora_alpha=8, target_modules=[linear], init_lora_weights=False)
-    get_peft_model(opened, config).save_pretrained(folder)
+    get_peft_model(opened, config).save_pretrained(str(folder))
 
 
 def run_mergekit(place: Path, configs: Mapping[str, str], python: Path) -> None:
