@@ -191,14 +191,17 @@ def test_a_merge_of_a_third_party_runs(installed: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["run", "--help"], ["plugins", "list"], ["plugins", "show", "routing"], ["validate", "tiny.yaml"],
-     ["plan", "tiny.yaml"], ["schema"], ["version"]],
+    [["--help"], ["run", "--help"], ["merge", "--help"], ["plugins", "list"], ["plugins", "show", "routing"],
+     ["validate", "tiny.yaml"], ["plan", "tiny.yaml"], ["import", "mergekit", "mergekit.yml"], ["schema"], ["version"]],
     ids=" ".join,
 )  # fmt: skip
 def test_commands_that_compute_nothing_import_neither_torch_nor_transformers(
     arguments: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "tiny.yaml").write_text(SPEC, "utf-8")
+    (tmp_path / "mergekit.yml").write_text(
+        "merge_method: model_stock\nbase_model: base\nmodels: [{model: one}, {model: two}]\n", "utf-8"
+    )
     code = (
         "import sys\n"
         "from compat_spec.cli.main import main\n"

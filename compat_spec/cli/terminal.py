@@ -7,7 +7,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
+from rich.text import Text
 
 if TYPE_CHECKING:
     from compat_spec.run.events import Event
@@ -19,15 +30,25 @@ QUIET_SECONDS = 10.0
 STOPPING = "stopping where nothing is lost; Ctrl-C again stops at once"
 
 
+class _Note(ProgressColumn):
+    """What a task is at: of all columns the one that is cut where the terminal is narrow."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["note"], style="dim", no_wrap=True, overflow="ellipsis")
+
+    def get_table_column(self) -> Column:
+        return Column(no_wrap=False)
+
+
 def bars(console: Console, *, shown: bool = True) -> Progress:
     """Bars with a description, how far they are, the time they took and take, and a `note`; gone at the end."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", style="dim", markup=False),
+        TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
+        _Note(),
         console=console,
         transient=True,
         disable=not shown,

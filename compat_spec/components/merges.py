@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from compat_spec.components.component import FitsModels
 from compat_spec.components.names import ModelName, TaskName, names_in
 from compat_spec.nn.per_tensor import OnePerModel, TensorPlace
+from compat_spec.nn.pieces import TensorPieces, Unit
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -38,16 +39,17 @@ class TensorMerge(Merge):
     Tensors that are no floating-point numbers (masks, counters) are kept as they are, and must be equal in all models.
     """
 
-    elementwise: ClassVar[bool] = False
-    """Whether an entry of the result depends on the same entry of each tensor only, and on what `survey` found. The
-    engine then calls `combine` with pieces of flattened tensors, which takes less memory and time."""
+    unit: ClassVar[Unit] = "tensor"
+    """What `combine` must have whole: a `tensor`, a `row` of one along its last dimension, or a single `entry`.
+
+    An entry of the result may depend on the same `unit` of each tensor only, and on what `survey` found. Where that is
+    less than a tensor, the engine calls `combine` with pieces, which takes less memory and time: of flattened tensors,
+    `[entries]`, or of their rows, `[rows, width]`.
+    """
 
     idempotent: ClassVar[bool] = True
     """Whether a tensor that is the same in all models, the base included, comes out as it is. The engine does not rely
     on it; the conformance kit holds a merge to it. Say False for a method that changes even such a tensor."""
-
-    surveys: ClassVar[bool] = False
-    """Whether `survey` is to be asked for each tensor of each model."""
 
     dtype: Literal["float64", "float32", "bfloat16", "float16"] | None = Field(
         default=None, description="What the result is stored in; by default what the first model is stored in."
@@ -99,13 +101,21 @@ class TensorMerge(Merge):
         """
         return {}
 
-    def survey(self, tensor: Tensor, base: Tensor | None, *, model: int, at: TensorPlace) -> Mapping[str, Tensor]:
-        """What `combine` has to know of a whole tensor of one model, such as which of its entries count.
+    def survey(self, pieces: TensorPieces, *, at: TensorPlace) -> Any:
+        """What `combine` has to know of a whole tensor, such as a norm or a quantile: it has it as `at.surveyed`.
 
-        For methods that are `elementwise` otherwise: `combine` has it as `at.surveyed[model]`, and of what has as many
-        entries as the tensor it has the piece that belongs to its own.
+        For methods whose `unit` is less than a tensor. Called once for each tensor, before its first piece is combined.
+
+        Args:
+            pieces: the tensor of each model and the base, piece by piece as `combine` is going to have them. They can
+                be gone through several times, and are read each time.
         """
-        return {}
+        return None
+
+    @classmethod
+    def surveys(cls) -> bool:
+        """Whether there is a `survey`. Where there is none, the pieces of a tensor are combined side by side."""
+        return cls.survey is not TensorMerge.survey
 
     def blocks(self, counts: Sequence[int]) -> Sequence[tuple[int, int]] | None:
         """For a result with other blocks than the models: which model's which block each of its blocks is made of.
@@ -119,10 +129,11 @@ class TensorMerge(Merge):
 
     @abstractmethod
     def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:
-        """One tensor of the merged model. Leaves the tensors that it is given as they are.
+        """One tensor of the merged model, or a piece of it. Leaves the tensors that it is given as they are.
 
         Args:
-            tensors: the tensor of each of `models`, in order, all of one shape, all float32 or all float64.
+            tensors: the tensor of each of `models`, in order, all of one shape, all float32 or all float64; never
+                empty.
             base: the tensor of the model that a field `base` names, or None where the method has none.
             at: which tensor this is; `at.value(self.t)` is the number that a parameter has for it.
         """

@@ -20,13 +20,15 @@ def weighted_average(tensors: Sequence[Tensor], shares: Sequence[float]) -> Tens
 
     Equal tensors, and one that has the whole share, come out to the bit. Infinities are averaged as they are.
     """
-    # as the heaviest plus differences from it
-    heaviest = max(range(len(shares)), key=lambda i: abs(shares[i]))
-    reference = tensors[heaviest]
-    average = reference.clone()
-    for i, (tensor, share) in enumerate(zip(tensors, shares, strict=True)):
-        if share != 0 and i != heaviest:
-            average.add_(tensor - reference, alpha=share)
+    # from the average so far a step towards each next tensor, as differences of equal numbers are exactly zero;
+    # negative shares come last, so that the sum of shares so far never is zero
+    first, *others = sorted((i for i, share in enumerate(shares) if share != 0), key=lambda i: shares[i] < 0)
+    average, so_far = tensors[first], shares[first]
+    for i in others:
+        so_far += shares[i]
+        average = average.lerp(tensors[i], shares[i] / so_far)
+    if not others:
+        average = average.clone()
     # a difference overflowed, or was one of infinities, as masks hold; a sum is the fastest way to see either
     if not math.isfinite(float(average.sum())):
         average = average.where(average.isfinite(), weighted_sum(tensors, shares))

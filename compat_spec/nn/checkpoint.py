@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -20,6 +21,14 @@ from compat_spec.errors import CompatError
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+
+_INDEX_ENDING = ".safetensors.index.json"
+"""Other libraries begin its name differently (`diffusion_pytorch_model`)."""
+
+_SHARD = re.compile(r"(?P<start>.+)-(?P<number>\d+)-of-(?P<count>\d+)\.safetensors")
+
+_POINTER = b"version https://git-lfs"
+"""How a file begins that Git LFS has not fetched."""
 
 DTYPES: Mapping[str, torch.dtype] = {
     "F64": torch.float64,
@@ -49,6 +58,10 @@ class TensorSource(Mapping[str, Tensor]):
 
     @abstractmethod
     def dtype(self, name: str) -> torch.dtype: ...
+
+    def bytes(self, name: str) -> int:
+        """How many bytes are read to have a tensor."""
+        return self.dtype(name).itemsize * math.prod(self.shape(name))
 
     @abstractmethod
     def piece(self, name: str, start: int, stop: int) -> Tensor:
@@ -92,7 +105,7 @@ class Checkpoint(TensorSource):
             wanted = found.keys() if names is None else names
             for name in wanted:
                 if name not in found:
-                    raise CompatError(f"{place / INDEX} says that {file.name} has {name}, which it has not")
+                    raise CompatError(f"the index of {place} says that {file.name} has {name}, which it has not")
                 if name in self._stored:
                     raise CompatError(f"{name} is twice in {place}: in {self._stored[name].file.name} and {file.name}")
                 self._stored[name] = found[name]
@@ -141,31 +154,65 @@ class Checkpoint(TensorSource):
 
 
 def _files(place: Path) -> Mapping[Path, list[str] | None]:
-    """The files of a model, with the names to take from each; None is all of them."""
+    """The files of a model, with the names to take from each; None is all of them.
+
+    As transformers has it, a single file goes before an index, which goes before loose files. Whole sets of shards
+    without an index are found by their numbers, whatever lies beside them (`consolidated.safetensors`).
+    """
     if place.is_file():
         return {place: None}
-    if (place / INDEX).exists():
-        try:
-            shard_of = json.loads((place / INDEX).read_text("utf-8"))["weight_map"]
-            files: dict[Path, list[str] | None] = {}
-            for name, shard in shard_of.items():
-                names = files.setdefault(place / Path(shard).name, [])
-                assert names is not None
-                names.append(name)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CompatError(f"{place / INDEX} is not an index of shards: {error}") from error
-        return files
     if (place / SINGLE).exists():
         return {place / SINGLE: None}
+    indices = [place / INDEX] if (place / INDEX).exists() else sorted(place.glob(f"*{_INDEX_ENDING}"))
+    if len(indices) > 1:
+        raise CompatError(f"{place} has several indices of shards: {', '.join(index.name for index in indices)}")
+    if indices:
+        return _by_index(indices[0])
     found = sorted(place.glob("*.safetensors"))
     if not found:
         raise CompatError(f"{place} has no {SINGLE} and no {INDEX}; only safetensors are read")
-    return dict.fromkeys(found)
+    return dict.fromkeys(_numbered(found) or found)
+
+
+def _by_index(index: Path) -> Mapping[Path, list[str] | None]:
+    try:
+        shard_of = json.loads(index.read_text("utf-8"))["weight_map"]
+        files: dict[Path, list[str] | None] = {}
+        for name, shard in shard_of.items():
+            if Path(shard).is_absolute() or ".." in Path(shard).parts:
+                raise CompatError(f"{index} names {shard}, which is not in its folder")
+            names = files.setdefault(index.parent / shard, [])
+            assert names is not None
+            names.append(name)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CompatError(f"{index} is not an index of shards: {error}") from error
+    for file in files:
+        if not file.is_file():
+            raise CompatError(f"{index} names {file.name}, which is not there: the model is not whole")
+    return files
+
+
+def _numbered(files: Sequence[Path]) -> list[Path]:
+    """Those of one set of shards, `…-00001-of-00003.safetensors`; none where there is no such set, or several."""
+    shards = {file: found for file in files if (found := _SHARD.fullmatch(file.name))}
+    sets = {(found["start"], int(found["count"])) for found in shards.values()}
+    if len(sets) != 1:
+        return []
+    ((start, count),) = sets
+    missing = set(range(1, count + 1)) - {int(found["number"]) for found in shards.values()}
+    if missing:
+        raise CompatError(
+            f"{files[0].parent} has no shard {min(missing)} of {count} of {start}: the model is not whole"
+        )
+    return list(shards)
 
 
 def _header(file: Path) -> dict[str, _Stored]:
     """What is in a file, by name."""
     try:
+        with file.open("rb") as opened:
+            if opened.read(len(_POINTER)) == _POINTER:
+                raise CompatError(f"{file} is a pointer of Git LFS, not the file itself: fetch it with git lfs pull")
         with safe_open(file, framework="np"):  # checks the header against the file
             pass
         with file.open("rb") as opened:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from compat_spec.errors import CompatError
-from compat_spec.nn.adapters import CONFIG, PREFIX, WEIGHTS, Adapted
+from compat_spec.nn.adapter_config import CONFIG, PREFIX, WEIGHTS
+from compat_spec.nn.adapters import Adapted
 from compat_spec.nn.checkpoint import TensorSource
 from compat_spec.nn.merging import TensorMerging
 
@@ -50,21 +51,24 @@ def write_adapter(
             raise CompatError(f"{name} is no weight of a linear layer, and cannot be part of a merged adapter")
         if min(base.shape(name)) < rank:
             raise CompatError(f"{name} is {list(base.shape(name))}, and an adapter of rank {rank} is larger than that")
+    modules = {name: module for model in models for name, module in model.linear.items()}
+    transposed = {name for model in models for name in model.linear if model.transposed(name)}
     _check_rest(merging, base, set(changed), seed, found)
     tensors: dict[str, Tensor] = {}
     kept = whole = 0.0
     for done, name in enumerate(changed):
         progress(done, len(changed), name)
         difference = merging.tensor(name, seed=seed, found=found).double() - base[name].double()
-        if models[0].transposed:
+        module = modules[name]
+        if name in transposed:
             difference = difference.T
         left, values, right = torch.linalg.svd(difference, full_matrices=False)
         kept, whole = kept + float(values[:rank].square().sum()), whole + float(values.square().sum())
         root = values[:rank].sqrt()
-        module = f"{PREFIX}{name.removesuffix('.weight')}"
-        tensors[f"{module}.lora_A.weight"] = (root[:, None] * right[:rank]).float().contiguous()
-        tensors[f"{module}.lora_B.weight"] = (left[:, :rank] * root).float().contiguous()
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        tensors[f"{PREFIX}{module}.lora_A.weight"] = (root[:, None] * right[:rank]).float().contiguous()
+        tensors[f"{PREFIX}{module}.lora_B.weight"] = (left[:, :rank] * root).float().contiguous()
+    # as any file is written: save_file keeps others of the group from reading it
+    (folder / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -73,8 +77,8 @@ def write_adapter(
         "lora_alpha": rank,
         "lora_dropout": 0.0,
         "bias": "none",
-        "fan_in_fan_out": models[0].transposed,
-        "target_modules": [name.removesuffix(".weight") for name in changed],
+        "fan_in_fan_out": bool(transposed),
+        "target_modules": sorted(modules.values()),
         "inference_mode": True,
     }
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", "utf-8")

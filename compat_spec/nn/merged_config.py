@@ -17,6 +17,35 @@ DEPTHS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
+def check_mergeable(name: str, folder: Path) -> None:
+    """Refuse a model whose numbers mean something only together with the scales that they were quantised with."""
+    if not (folder / CONFIG).exists():
+        return
+    quantised = _read(folder).get("quantization_config")
+    if quantised:
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else None
+        raise CompatError(
+            f"{name} is quantised{f' ({method})' if method else ''}, and its numbers cannot be merged: name the model "
+            "that it was made from, or dequantise it first"
+        )
+
+
+def check_one_stack(name: str, folder: Path, blocks: int) -> None:
+    """Refuse to stack blocks of a model whose config does not count them as its only ones.
+
+    Raises:
+        CompatError: it does not say how many there are, or has an encoder and a decoder.
+    """
+    config = _read(folder)
+    depths = [config[key] for key in DEPTHS if isinstance(config.get(key), int)]
+    if not depths:
+        raise CompatError(f"the config of {name} does not say how many blocks it has: no {' or '.join(DEPTHS)}")
+    if config.get("is_encoder_decoder") or set(depths) != {blocks}:
+        raise CompatError(
+            f"blocks of {name} cannot be stacked: its config has to count {blocks} blocks, and no encoder and decoder"
+        )
+
+
 def restack_config(folder: Path, models: Sequence[Path], blocks: Sequence[tuple[int, int]]) -> None:
     """Make the config in `folder`, a copy of the first model's, that of a stack of blocks of several models.
 
@@ -24,24 +53,17 @@ def restack_config(folder: Path, models: Sequence[Path], blocks: Sequence[tuple[
     the entry of the model and block that each block of the stack comes from.
 
     Args:
-        models: their folders, in the order that `blocks` counts in.
+        models: their folders, in the order that `blocks` counts in; see `check_one_stack`.
         blocks: for each block of the stack the model and its block.
-
-    Raises:
-        CompatError: the config does not say how many blocks there are.
     """
     configs = [_read(model) for model in models]
     config = _read(folder)
-    known = [key for key in DEPTHS if isinstance(config.get(key), int)]
-    if not known:
-        raise CompatError(
-            f"the config of {models[0].name} does not say how many blocks it has: no {' or '.join(DEPTHS)}"
-        )
     for key in [key for key in config if _has_one_per_block(config, key)]:
         if all(_has_one_per_block(of_model, key) for of_model in configs):
             config[key] = [configs[model][key][block] for model, block in blocks]
-    for key in known:
-        config[key] = len(blocks)
+    for key in DEPTHS:
+        if isinstance(config.get(key), int):
+            config[key] = len(blocks)
     _write(folder, config)
 
 
@@ -49,20 +71,39 @@ def note_dtype(folder: Path, dtype: str) -> None:
     """Make the config in `folder`, where there is one, say that the tensors are stored in `dtype`."""
     if (folder / CONFIG).exists():
         config = _read(folder)
-        config.pop("torch_dtype", None)  # what older versions of transformers call it
-        _write(folder, config | {"dtype": dtype})
+        noted = _noted(config, dtype)
+        if noted != config:
+            _write(folder, noted)
+
+
+def _noted(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+    # `torch_dtype` is what older versions of transformers call it
+    inner = {
+        key: _noted(value, dtype) if isinstance(value, dict) and value.keys() & {"dtype", "torch_dtype"} else value
+        for key, value in config.items()
+        if key != "torch_dtype"
+    }
+    return inner | {"dtype": dtype}
 
 
 def vocab_size(folder: Path) -> int:
     """How many rows the embeddings of a model have, by its config."""
-    size = _read(folder).get("vocab_size")
+    size = _of_text(_read(folder)).get("vocab_size")
     if not isinstance(size, int):
         raise CompatError(f"{folder / CONFIG} does not say how many tokens there are: it has no vocab_size")
     return size
 
 
 def write_vocab_size(folder: Path, size: int) -> None:
-    _write(folder, {**_read(folder), "vocab_size": size})
+    config = _read(folder)
+    _of_text(config)["vocab_size"] = size
+    _write(folder, config)
+
+
+def _of_text(config: dict[str, Any]) -> dict[str, Any]:
+    """The part of a config that is about language: that of a model that also sees has one of its own."""
+    inner = config.get("text_config")
+    return inner if isinstance(inner, dict) and "vocab_size" not in config else config
 
 
 def take_token_ids(folder: Path, donor: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from compat_spec.errors import CompatError
 from compat_spec.nn.block_names import block_count, depths
 from compat_spec.nn.checkpoint import TensorSource
 from compat_spec.nn.per_tensor import TensorPlace
-from compat_spec.nn.pieces import PIECE, PIECE_ON_GPU
+from compat_spec.nn.pieces import PIECE, TensorPieces, room_for
 from compat_spec.nn.restacking import restacked
 from compat_spec.nn.shards import SHARD_BYTES, ShardWriter
 from compat_spec.nn.side_by_side import SideBySide
@@ -29,7 +29,10 @@ __all__ = ["merge_tensor"]
 
 
 ROOM = 1 << 25
-"""So many entries of the result may be under way at once, unless a single tensor has more."""
+"""So many entries of tensors that are not cut may be under way at once, unless a single one has more."""
+
+JOB = 1 << 21
+"""Entries that a thread is given at once, unless a piece has more: to hand over a piece takes a tenth of its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +88,8 @@ class TensorMerging:
 
     @property
     def bytes_to_read(self) -> int:
-        """Bytes of the tensors of all models and the base that the result is made of."""
-        return sum(
-            _bytes(tensors.dtype(name), tensors.shape(name))
-            for output in self.outputs.values()
-            for tensors, name in self._inputs(output)
-        )
+        """Bytes of the tensors of all models, their adapters, and the base that the result is made of."""
+        return sum(tensors.bytes(name) for output in self.outputs.values() for tensors, name in self._inputs(output))
 
     @property
     def bytes_to_write(self) -> int:
@@ -122,81 +121,70 @@ class TensorMerging:
         counts = {name: math.prod(shape) for name, (_, shape) in outline.items()}
         total, done = sum(counts.values()), 0
         _let_allocator_keep_memory()
-        with ShardWriter(folder, outline, shard_bytes) as writer, SideBySide(max(ROOM, *counts.values(), 0)) as jobs:
+        with ShardWriter(folder, outline, shard_bytes) as writer, SideBySide(self._room(device)) as jobs:
             for name in writer.order:
                 progress(done, total, name)
                 output = self.outputs[name]
-                place = TensorPlace(name, output.depth, seed, found or {})
+                place = TensorPlace(name, output.depth, seed, found or {}, shape=output.shape)
                 for size, job in self._jobs(output, place, writer, device):
                     jobs.submit(size, job)
                 done += counts[name]
+
+    def _room(self, device: str) -> int:
+        """How many entries are under way at once, and no more, so that `progress` says what is done."""
+        if self.merge.unit == "tensor":
+            return ROOM
+        return (torch.get_num_threads() + 1) * room_for(torch.device(device).type)
 
     def _jobs(
         self, output: Output, place: TensorPlace, writer: ShardWriter, device: str
     ) -> Iterator[tuple[int, Callable[[], None]]]:
         """What makes and writes a tensor: how many entries at once, and how."""
-        count = math.prod(output.shape)
+        if output.kept:
+            yield math.prod(output.shape), lambda: writer.write(output.name, self._kept(output))
+            return
+        pieces = self._pieces(output, device)
 
-        def keep() -> None:
-            writer.write(output.name, self._kept(output))
-
-        def write(start: int, stop: int, surveyed: Sequence[Mapping[str, Tensor]] = ()) -> None:
-            read = self._read(output, start, stop, device)
-            if not self.merge.elementwise:
-                read = [tensor.reshape(output.shape) for tensor in read]
-            here = replace(place, surveyed=[_entries(of_model, start, stop, count) for of_model in surveyed])
-            writer.write(output.name, self._combine(output, here, read, output.dtype).cpu(), start)
+        def write(indices: range, surveyed: Any = None) -> None:
+            at = replace(place, surveyed=surveyed)
+            for index in indices:
+                start, result = combine_piece(self.merge, pieces, index, at)
+                writer.write(output.name, result.to(output.dtype).cpu(), start)
 
         def survey_and_write() -> None:
-            surveyed = self._survey(output, place, device)
-            for start, stop in pieces:
-                write(start, stop, surveyed)
+            write(range(len(pieces)), self.merge.survey(pieces, at=place))
 
-        size = PIECE if device == "cpu" else PIECE_ON_GPU
-        pieces = [(start, min(start + size, count)) for start in range(0, count, size)]
-        if output.kept:
-            yield count, keep
-        elif not self.merge.elementwise:
-            yield from [(count, partial(write, 0, count))] if count else []
-        elif self.merge.surveys:
-            yield count, survey_and_write
-        else:
-            yield from ((stop - start, partial(write, start, stop)) for start, stop in pieces)
-
-    def _survey(self, output: Output, place: TensorPlace, device: str) -> list[Mapping[str, Tensor]]:
-        """What the merge finds of the tensor of each model, which are read one after the other."""
-        work = self._working_dtype(output)
-        inputs = self._inputs(output)
-
-        def read(source: tuple[TensorSource, str]) -> Tensor:
-            tensors, name = source
-            return tensors[name].to(device=device, dtype=work)
-
-        base = read(inputs.pop()) if output.base is not None else None
-        return [self.merge.survey(read(one), base, model=model, at=place) for model, one in enumerate(inputs)]
+        bounds = pieces.bounds
+        largest = max((stop - start for start, stop in bounds), default=0)
+        if bounds and self.merge.surveys():
+            yield largest, survey_and_write
+        elif bounds:
+            count = max(JOB // largest, 1)
+            for indices in (range(len(pieces))[first : first + count] for first in range(0, len(pieces), count)):
+                yield bounds[indices[-1]][1] - bounds[indices[0]][0], partial(write, indices)
 
     def tensor(self, name: str, *, seed: int = 0, found: Mapping[str, Tensor] | None = None) -> Tensor:
         """One tensor of the result as it is before it is rounded to its own type."""
         output = self.outputs[name]
-        read = self._read(output, 0, math.prod(output.shape), "cpu")
-        place = TensorPlace(name, output.depth, seed, found or {})
+        place = TensorPlace(name, output.depth, seed, found or {}, shape=output.shape)
         precise = torch.promote_types(output.dtype, torch.float32)
-        return self._combine(output, place, [tensor.reshape(output.shape) for tensor in read], precise)
+        return _combined(self.merge, self._pieces(output, "cpu"), place, precise)
 
-    def _read(self, output: Output, start: int, stop: int, device: str) -> list[Tensor]:
-        """Entries of what a tensor is made of, flattened, each in the type to compute in before the next is read."""
+    def _pieces(self, output: Output, device: str) -> TensorPieces:
+        """What a tensor is made of, each in the type to compute in before the next is read."""
         work = self._working_dtype(output)
-        return [
-            tensors.piece(name, start, stop).to(device=device, dtype=work) for tensors, name in self._inputs(output)
-        ]
+
+        def read(start: int, stop: int) -> tuple[list[Tensor], Tensor | None]:
+            found = [
+                tensors.piece(name, start, stop).to(device=device, dtype=work) for tensors, name in self._inputs(output)
+            ]
+            base = found.pop() if output.base is not None else None
+            return found, base
+
+        return TensorPieces(output.shape, self.merge.unit, room_for(torch.device(device).type), read)
 
     def _working_dtype(self, output: Output) -> torch.dtype:
         return _working_dtype([output.dtype, *(tensors.dtype(name) for tensors, name in self._inputs(output))])
-
-    def _combine(self, output: Output, place: TensorPlace, read: list[Tensor], dtype: torch.dtype) -> Tensor:
-        """What has been read of all models, combined."""
-        base = read.pop() if output.base is not None else None
-        return merge_tensor(self.merge, read, base, place, dtype=dtype)
 
     def _kept(self, output: Output) -> Tensor:
         (first, first_name), *others = self._inputs(output)
@@ -302,20 +290,49 @@ def merge_tensor(
     work = _working_dtype([dtype, *(tensor.dtype for tensor in given)])
     ready = [tensor.to(work) for tensor in given]
     base = ready.pop() if base is not None else None
-    if merge.surveys and not at.surveyed:
-        at = replace(at, surveyed=[merge.survey(one, base, model=model, at=at) for model, one in enumerate(ready)])
-    result = merge.combine(ready, base, at=at)
-    if result.shape != tensors[0].shape:
+    pieces = pieces_in_memory(merge, ready, base)
+    return _combined(merge, pieces, replace(at, shape=pieces.shape), dtype).to(tensors[0].device)
+
+
+def pieces_in_memory(
+    merge: TensorMerge, tensors: Sequence[Tensor], base: Tensor | None, room: int | None = None
+) -> TensorPieces:
+    """Tensors that are in memory already, piece by piece, as a merge wants them.
+
+    Args:
+        room: how many entries a piece has at most; by default what suits the device.
+    """
+
+    def part(tensor: Tensor, start: int, stop: int) -> Tensor:
+        return tensor if stop - start == tensor.numel() else tensor.reshape(-1)[start:stop]
+
+    def read(start: int, stop: int) -> tuple[list[Tensor], Tensor | None]:
+        return [part(tensor, start, stop) for tensor in tensors], part(base, start, stop) if base is not None else None
+
+    return TensorPieces(tensors[0].shape, merge.unit, room or room_for(tensors[0].device.type), read)
+
+
+def combine_piece(merge: TensorMerge, pieces: TensorPieces, index: int, at: TensorPlace) -> tuple[int, Tensor]:
+    """A piece of the result, in the shape in which the merge has it, and which entry it begins with.
+
+    Raises:
+        CompatError: the merge made something of another shape.
+    """
+    piece = pieces[index]
+    result = merge.combine(piece.tensors, piece.base, at=replace(at, start=piece.start))
+    if result.shape != piece.tensors[0].shape:
         raise CompatError(
             f"{type(merge).__name__} made a tensor of the shape {list(result.shape)} for {at.name}, which is "
-            f"{list(tensors[0].shape)}"
+            f"{list(piece.tensors[0].shape)}"
         )
-    return result.to(dtype)
+    return piece.start, result
 
 
-def _entries(surveyed: Mapping[str, Tensor], start: int, stop: int, count: int) -> Mapping[str, Tensor]:
-    """The part that belongs to these entries of a tensor that has `count`."""
-    return {key: found.reshape(-1)[start:stop] if found.numel() == count else found for key, found in surveyed.items()}
+def _combined(merge: TensorMerge, pieces: TensorPieces, at: TensorPlace, dtype: torch.dtype) -> Tensor:
+    """A whole tensor of the result."""
+    at = replace(at, surveyed=merge.survey(pieces, at=at) if pieces.size else None)
+    parts = [combine_piece(merge, pieces, index, at)[1].to(dtype).reshape(-1) for index in range(len(pieces))]
+    return (torch.cat(parts) if parts else torch.empty(0, dtype=dtype)).reshape(pieces.shape)
 
 
 def _working_dtype(dtypes: Sequence[torch.dtype]) -> torch.dtype:

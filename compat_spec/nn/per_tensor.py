@@ -84,14 +84,18 @@ class TensorPlace:
         depth: where its block stands, from 0 (the first) to 1 (the last); 0 for what is outside the blocks.
         seed: the seed of the run, for merges with `uses_seed`.
         found: what the merge's `study` returned.
-        surveyed: what the merge's `survey` returned of each model.
+        surveyed: what the merge's `survey` returned of this tensor.
+        shape: that of the whole tensor, where a piece of it is made.
+        start: which entry of the flattened tensor the piece begins with.
     """
 
     name: str
     depth: float = 0.0
     seed: int = 0
     found: Mapping[str, Tensor] = field(default_factory=dict)
-    surveyed: Sequence[Mapping[str, Tensor]] = ()
+    surveyed: Any = None
+    shape: tuple[int, ...] = ()
+    start: int = 0
 
     def value(self, setting: PerTensor[float]) -> float:
         """The number that a parameter has for this tensor."""
@@ -106,13 +110,14 @@ class TensorPlace:
         return [self.value(setting)] * count
 
     def random(self, shape: Sequence[int], stream: int = 0) -> Tensor:
-        """Numbers drawn evenly from [0, 1), float32 `shape`, on the CPU.
+        """Numbers drawn evenly from [0, 1), float32 `shape`, on the CPU: one for each entry, from `start` on.
 
-        They depend on the run's seed, the tensor's name and `stream`, such as a model's index, and on nothing else.
+        They depend on the run's seed, the tensor's name, the entry's place and `stream`, such as a model's index, and
+        on nothing else: a tensor has the same numbers in pieces as in one.
         """
         from compat_spec.nn.randomness import uniform
 
-        return uniform(shape, self.seed, f"{self.name}\n{stream}")
+        return uniform(shape, self.seed, f"{self.name}\n{stream}", start=self.start)
 
 
 def _at(values: Sequence[float], depth: float) -> float:

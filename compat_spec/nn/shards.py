@@ -102,5 +102,7 @@ class ShardWriter:
     def _write_index(self) -> None:
         weight_map = {name: self._file_name(number) for number, shard in enumerate(self._shards) for name in shard}
         total = sum(map(self._bytes, self._outline))
-        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
+        parameters = sum(math.prod(shape) for dtype, shape in self._outline.values() if dtype.is_floating_point)
+        metadata = {"total_parameters": parameters, "total_size": total}
+        index = {"metadata": metadata, "weight_map": dict(sorted(weight_map.items()))}
         (self._folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", "utf-8")

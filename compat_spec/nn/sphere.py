@@ -9,42 +9,39 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compat_spec.nn.pieces import pieces
+from compat_spec.nn.pieces import TensorPieces
 from compat_spec.nn.task_vectors import task_vector
 
 _COLLINEAR = 1e-14
 """Below this squared sine, the arc is a straight line to float64's rounding, or is not determined."""
 
 
-def inner_products(tensors: Sequence[Tensor], base: Tensor | None = None) -> Tensor:
+def inner_products(pieces: TensorPieces) -> Tensor:
     """Inner products of all pairs of flattened tensors, less the base if there is one: float64 `[n, n]`, on the CPU.
 
     Entries that are not finite count as zero, here and below: masks hold infinities, and no direction goes there.
     """
-    flat = [tensor.reshape(-1) for tensor in tensors]
-    origin = base.reshape(-1) if base is not None else None
-    total = flat[0].new_zeros(len(flat), len(flat), dtype=torch.float64)
-    for piece in pieces(flat[0]):
-        rows = torch.stack([_offset(one, origin, piece) for one in flat])
-        total += rows @ rows.T
-    return total.cpu()
+    sums: list[list[float]] = []
+    for piece in pieces:
+        vectors = [_offset(tensor, piece.base).reshape(-1) for tensor in piece.tensors]
+        # a product of matrices with a few long rows takes several times as long, and buffers
+        sums.append([float(a @ b) for i, a in enumerate(vectors) for b in vectors[i:]])
+    count = len(vectors)
+    products = torch.zeros(count, count, dtype=torch.float64)
+    first, second = torch.triu_indices(count, count)
+    products[first, second] = products[second, first] = torch.tensor(sums, dtype=torch.float64).sum(0)
+    return products
 
 
 def row_inner_products(tensors: Sequence[Tensor], base: Tensor) -> Tensor:
-    """The same within each row along the last dimension: float64 `[rows, n, n]`, on the tensors' device."""
-    width = base.shape[-1]
-    rows = [tensor.reshape(-1, width) for tensor in tensors]
-    origin = base.reshape(-1, width)
-    total = base.new_zeros(len(origin), len(rows), len(rows), dtype=torch.float64)
-    for piece in pieces(base, width):
-        offsets = torch.stack([_offset(one, origin, piece) for one in rows], dim=1)  # [r, n, width]
-        total[piece] = offsets @ offsets.mT
-    return total
+    """The same within each row of `[rows, width]`: float64 `[rows, n, n]`, on the tensors' device."""
+    offsets = torch.stack([_offset(tensor, base) for tensor in tensors], dim=1)
+    return offsets @ offsets.mT
 
 
-def _offset(tensor: Tensor, base: Tensor | None, piece: slice) -> Tensor:
-    part = tensor[piece].double()
-    return finite(part if base is None else task_vector(part, base[piece].double()))
+def _offset(tensor: Tensor, base: Tensor | None) -> Tensor:
+    part = tensor.double()
+    return finite(part if base is None else task_vector(part, base.double()))
 
 
 def finite(tensor: Tensor) -> Tensor:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from compat_spec.nn.pieces import pieces
+from compat_spec.nn import masks
+from compat_spec.nn.pieces import Piece, TensorPieces
+from compat_spec.nn.selection import Numbers
 
-__all__ = ["ElectedSum", "WeightedSum", "task_vector"]
+__all__ = ["ElectedSum", "WeightedSum", "task_vector", "task_vectors"]
 
 
 def task_vector(tensor: Tensor, base: Tensor) -> Tensor:
@@ -21,6 +24,16 @@ def task_vector(tensor: Tensor, base: Tensor) -> Tensor:
     if not math.isfinite(float(delta.sum())):
         delta.masked_fill_(tensor == base, 0)
     return delta
+
+
+def task_vectors(pieces: TensorPieces, models: Sequence[int]) -> Numbers:
+    """The task vectors of these models, by index, piece by piece."""
+
+    def of(piece: Piece) -> Sequence[Tensor]:
+        assert piece.base is not None
+        return [task_vector(piece.tensors[model], piece.base) for model in models]
+
+    return Numbers(pieces, of)
 
 
 class WeightedSum:
@@ -58,28 +71,22 @@ class ElectedSum:
     """
 
     def __init__(self, like: Tensor, normalize: bool) -> None:
-        self._shape = like.shape
-        self._sums = like.new_zeros(2, like.numel())  # of positive entries, and of negative ones
-        self._weights = torch.zeros_like(self._sums) if normalize else None
+        self._positive, self._negative = torch.zeros_like(like), torch.zeros_like(like)
+        self._weights = (torch.zeros_like(like), torch.zeros_like(like)) if normalize else None
 
     def add(self, delta: Tensor, weight: float) -> None:
-        flat = delta.reshape(-1)
-        for piece in pieces(flat):
-            part = flat[piece] * weight
-            self._sums[0, piece] += part.clamp(min=0)
-            self._sums[1, piece] += part.clamp(max=0)
-            if self._weights is not None:
-                self._weights[0, piece].add_(part > 0, alpha=weight)
-                self._weights[1, piece].add_(part < 0, alpha=weight)
+        part = delta * weight
+        self._positive += part.clamp(min=0)
+        self._negative += part.clamp(max=0)
+        if self._weights is not None:
+            # compared into numbers, not into a mask, which takes several times as long
+            self._weights[0].add_(torch.gt(part, 0, out=torch.empty_like(part)), alpha=weight)
+            self._weights[1].add_(torch.lt(part, 0, out=torch.empty_like(part)), alpha=weight)
 
     def result(self) -> Tensor:
-        positive: Tensor = self._sums[0]
-        negative = self._sums[1]
-        for piece in pieces(positive):
-            elected = positive[piece] + negative[piece] >= 0
-            chosen = torch.where(elected, positive[piece], negative[piece])
-            if self._weights is not None:
-                divisor = torch.where(elected, self._weights[0, piece], self._weights[1, piece])
-                chosen /= divisor.masked_fill_(divisor == 0, 1)
-            positive[piece] = chosen
-        return positive.view(self._shape)
+        elected = masks.at_least(self._positive + self._negative, 0)
+        chosen = masks.select(elected, self._positive, self._negative)
+        if self._weights is not None:
+            divisor = masks.select(elected, *self._weights)
+            chosen /= divisor.add_(torch.eq(divisor, 0, out=torch.empty_like(divisor)))
+        return chosen

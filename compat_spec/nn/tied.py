@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from compat_spec.errors import CompatError
 from compat_spec.nn.checkpoint import TensorSource
+from compat_spec.nn.pieces import PIECE
 
 
 def with_names_of(first: TensorSource, first_name: str, other: TensorSource, other_name: str) -> TensorSource:
@@ -44,10 +46,25 @@ def _twin(tensors: TensorSource, name: str, among: Sequence[str]) -> str | None:
     """One of the tensors `among` that is the same to the bit; none for a constant: zeros are equal by chance."""
     kind = tensors.shape(name), tensors.dtype(name)
     alike = [other for other in among if (tensors.shape(other), tensors.dtype(other)) == kind]
-    copy = tensors[name].flatten() if alike else None
-    if copy is None or bool((copy == copy[:1]).all()):
+    if not alike or _is_constant(tensors, name):
         return None
-    return next((other for other in alike if torch.equal(tensors[other].flatten(), copy)), None)
+    return next((other for other in alike if _are_equal(tensors, name, other)), None)
+
+
+def _is_constant(tensors: TensorSource, name: str) -> bool:
+    first = tensors.piece(name, 0, min(1, math.prod(tensors.shape(name))))
+    return all(bool((piece == first).all()) for piece in _pieces(tensors, name))
+
+
+def _are_equal(tensors: TensorSource, one: str, other: str) -> bool:
+    pairs = zip(_pieces(tensors, one), _pieces(tensors, other), strict=True)
+    return all(torch.equal(a.view(torch.uint8), b.view(torch.uint8)) for a, b in pairs)
+
+
+def _pieces(tensors: TensorSource, name: str) -> Iterator[Tensor]:
+    count = math.prod(tensors.shape(name))
+    for start in range(0, count, PIECE):
+        yield tensors.piece(name, start, min(start + PIECE, count))
 
 
 class _Renamed(TensorSource):
@@ -71,6 +88,9 @@ class _Renamed(TensorSource):
 
     def dtype(self, name: str) -> torch.dtype:
         return self._tensors.dtype(self._own_names[name])
+
+    def bytes(self, name: str) -> int:
+        return self._tensors.bytes(self._own_names[name])
 
     def piece(self, name: str, start: int, stop: int) -> Tensor:
         return self._tensors.piece(self._own_names[name], start, stop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -96,6 +97,21 @@ class Aligned(TensorSource):
     def dtype(self, name: str) -> torch.dtype:
         return self._tensors.dtype(name)
 
+    def bytes(self, name: str) -> int:
+        if name not in self._of_tokens:
+            return self._tensors.bytes(name)
+        rows: Counter[int] = Counter()
+        for run in self._runs:
+            for model, _ in run.origins:
+                rows[model] += run.stop - run.start
+        return sum(self._row_bytes(model, name, count) for model, count in rows.items())
+
+    def _row_bytes(self, model: int, name: str, rows: int) -> int:
+        """Bytes of rows of one of the models, with what an adapter of it takes."""
+        tensors = self._sources[model]
+        plain = tensors.dtype(name).itemsize * math.prod(tensors.shape(name)[1:])
+        return plain * (rows - tensors.shape(name)[0]) + tensors.bytes(name)
+
     def piece(self, name: str, start: int, stop: int) -> Tensor:
         if name not in self._of_tokens or start >= stop:
             return self._tensors.piece(name, start, stop) if start < stop else self._tensors.piece(name, 0, 0)
@@ -145,7 +161,7 @@ def token_tensors(speaker: Speaker) -> list[str]:
 
 def _is_of_tokens(name: str) -> bool:
     module = name.removesuffix(".weight").removesuffix(".bias").rpartition(".")[2]
-    named = module in ("wte", "lm_head", "output", "output_layer") or "embed" in module
+    named = module in ("wte", "lm_head", "head", "output", "output_layer", "decoder", "shared") or "embed" in module
     return named and not any(other in module for other in ("pos", "norm", "type"))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,17 +11,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compat_spec.components import Executor, TaskName, TensorMerge, names_in
+from compat_spec.components import Executor, ModelSource, TaskName, TensorMerge, names_in
 from compat_spec.errors import CompatError, UsageError
 from compat_spec.nn.checkpoint import Checkpoint
+from compat_spec.nn.merged_config import CONFIG
+from compat_spec.nn.merging import TensorMerging
 from compat_spec.nn.shards import SHARD_BYTES
 from compat_spec.nn.weights import Weights
 from compat_spec.plan import Plan
 from compat_spec.plan.build import plan_merge, plan_models
 from compat_spec.plan.needed import needed_steps
 from compat_spec.plan.points import Assignment, Points, select
+from compat_spec.run.appearing import appearing
 from compat_spec.run.folders import merging_of, write_beside
-from compat_spec.run.model_card import model_card
+from compat_spec.run.model_card import model_card, spec_of_merge
 from compat_spec.run.studying import TensorStudy
 from compat_spec.spec.problems import nearest
 from compat_spec.spec.spec import MergeVariant, ModelRef, Spec
@@ -73,6 +75,7 @@ class SingleMerge:
             )
         self.merge: TensorMerge = self.variant.merge
         self._places: dict[str, Weights] = {}
+        self._read: dict[str, tuple[str, ModelSource]] = {}
         self._studies = any(True for _ in names_in(self.merge, TaskName))
         refs = dict(zip(self.merge.models, self.variant.experts, strict=True)) | dict(self.variant.others)
         self._inner = {} if self._studies else self._inner_merges(refs.values())
@@ -94,9 +97,13 @@ class SingleMerge:
             return False
         variant = select(self.spec.models[ref.name], self.assignment)
         weights = variant.source.weights() if variant.source is not None and variant.trainer is None else None
-        if weights is not None:
-            self._places[written] = weights
-        return weights is not None
+        if weights is None:
+            return False
+        assert variant.source is not None
+        assert variant.source_use is not None
+        self._places[written] = weights
+        self._read[written] = variant.source_use, variant.source
+        return True
 
     # ---------------------------------------------------------------------------------------------- what comes first
 
@@ -121,8 +128,12 @@ class SingleMerge:
 
     # ---------------------------------------------------------------------------------------------------- the merge
 
-    def forecast(self) -> Forecast:
-        """What is to be read and written. Raises `CompatError` when the models do not go together."""
+    def forecast(self, adapter: int | None = None) -> Forecast:
+        """What is to be read and written. Raises `CompatError` when the models do not go together.
+
+        Args:
+            adapter: the rank for `write_adapter`; None is for `write`.
+        """
         plan = self.plan()
         steps = len(needed_steps(plan, self.store)) if plan is not None else 0
         if steps:
@@ -133,9 +144,27 @@ class SingleMerge:
         if self._inner:
             return Forecast(0, first={name: inner.forecast() for name, inner in self._inner.items()})
         with merging_of(self.merge, self._all_places()) as merging:
+            if adapter is not None:
+                return self._forecast_adapter(merging, adapter)
             return Forecast(
                 0, len(merging.outputs), merging.bytes_to_read, merging.bytes_to_write, merging.largest_bytes
             )
+
+    def _forecast_adapter(self, merging: TensorMerging, rank: int) -> Forecast:
+        from compat_spec.nn.adapters import Adapted
+
+        models = [model.tensors for model in merging.models]
+        changed = {name for tensors in models if isinstance(tensors, Adapted) for name in tensors.changed}
+        sizes = [4 * rank * side for name in changed for side in merging.outputs[name].shape]
+        read = [*models, *([merging.base.tensors] if merging.base is not None else [])]
+        with Checkpoint(self._only_start()) as start:
+            size = sum(
+                tensors.bytes(name)
+                for name, output in merging.outputs.items()
+                if not output.kept
+                for tensors in (*read, start)
+            )
+        return Forecast(0, len(sizes), size, sum(sizes), max(sizes, default=0))
 
     def write(
         self,
@@ -150,8 +179,8 @@ class SingleMerge:
         Raises:
             CompatError: `out` is there already, the disk has no room, or the models do not go together.
         """
-        card = model_card(out.name, self.variant.use, self.merge, self._sources(), self.spec)
-        with _appearing(out) as folder:
+        card = self._card(out, library="transformers" if self._is_model() else None)
+        with appearing(out) as folder:
             (folder / "README.md").write_text(card, "utf-8")
             if self._studies:
                 shutil.copytree(self.store.path(self._artifact()), folder, dirs_exist_ok=True)
@@ -174,12 +203,12 @@ class SingleMerge:
                 write_beside(merging, places, folder)
 
     @contextmanager
-    def _inner_written(self, beside: Path, device: str, progress: Callable[[int, int, str], None]) -> Iterator[None]:
-        """The merges that this one is made of, in a folder that goes away at the end."""
+    def _inner_written(self, folder: Path, device: str, progress: Callable[[int, int, str], None]) -> Iterator[None]:
+        """The merges that this one is made of, in a folder inside that goes away at the end."""
         if not self._inner:
             yield
             return
-        with tempfile.TemporaryDirectory(prefix=f"{beside.name}-", dir=beside.parent) as made:
+        with tempfile.TemporaryDirectory(dir=folder) as made:
             for name, inner in self._inner.items():
                 inner.write(Path(made) / name, device=device, progress=progress)
                 self._places[name] = Weights(Path(made) / name)
@@ -202,27 +231,15 @@ class SingleMerge:
         from compat_spec.nn.adapters import Adapted
         from compat_spec.nn.low_rank import write_adapter
 
-        if self._inner:
-            raise UsageError(f"{self.name} cannot be written as an adapter: {next(iter(self._inner))} is a merge")
-        places = self._all_places()
-        starts = {place.place for place in places.values()}
-        apart = [name for name in self.merge.models if places[name].adapter is None]
-        if self._studies or apart or len(starts) != 1:
-            why = (
-                f"{apart[0]} is not" if apart else "they are not of one model" if len(starts) > 1 else "it needs a task"
-            )
-            raise UsageError(f"{self.name} cannot be written as an adapter: all its models must be adapters, and {why}")
-        start = starts.pop()
-        if self.merge.aligns:
-            raise UsageError(f"{self.name} cannot be written as an adapter: it changes the vocabulary")
-        with _appearing(out) as folder, merging_of(self.merge, places) as merging, Checkpoint(start) as base:
+        places, start = self._all_places(), self._only_start()
+        with appearing(out) as folder, merging_of(self.merge, places) as merging, Checkpoint(start) as base:
             if merging.blocks is not None:
                 raise UsageError(f"{self.name} cannot be written as an adapter: it has other blocks than its models")
             models = [model.tensors for model in merging.models if isinstance(model.tensors, Adapted)]
             seed = self.spec.seeds[0]
             study = TensorStudy(merging, places, seed=seed, device="cpu", progress=progress)
             found = self.merge.study(study)
-            card = model_card(out.name, self.variant.use, self.merge, self._sources(), self.spec, "peft")
+            card = self._card(out, library="peft", relation="adapter")
             (folder / "README.md").write_text(card, "utf-8")
             return write_adapter(
                 merging,
@@ -235,6 +252,22 @@ class SingleMerge:
                 found=found,
                 progress=progress,
             )
+
+    def _only_start(self) -> Path:
+        """The model that all models of the merge are adapters of."""
+        if self._inner:
+            raise UsageError(f"{self.name} cannot be written as an adapter: {next(iter(self._inner))} is a merge")
+        places = self._all_places()
+        starts = {place.place for place in places.values()}
+        apart = [name for name in self.merge.models if places[name].adapter is None]
+        if self._studies or apart or len(starts) != 1:
+            why = (
+                f"{apart[0]} is not" if apart else "they are not of one model" if len(starts) > 1 else "it needs a task"
+            )
+            raise UsageError(f"{self.name} cannot be written as an adapter: all its models must be adapters, and {why}")
+        if self.merge.aligns:
+            raise UsageError(f"{self.name} cannot be written as an adapter: it changes the vocabulary")
+        return starts.pop()
 
     @cached_property
     def _refs(self) -> dict[str, ArtifactRef]:
@@ -250,14 +283,46 @@ class SingleMerge:
     def _artifact(self) -> ArtifactRef:
         return plan_merge(self.spec, self.name, self.assignment)[1]
 
-    def _sources(self) -> dict[str, str]:
-        """Where each model came from, for the card."""
+    def _is_model(self) -> bool:
+        """Whether the result has a config, by which transformers opens it."""
+        inner = self._inner.get(self.merge.owner)
+        if inner is not None:
+            return inner._is_model()
+        return self._studies or (self._all_places()[self.merge.owner].place / CONFIG).exists()
+
+    def _card(self, out: Path, *, library: str | None, relation: str = "merge") -> str:
         made = {written: f"made by the spec, {ref}" for written, ref in self._refs.items()}
         inner = {
             name: f"a merge of the same spec: {one.variant.use} of {', '.join(one.merge.models)}"
             for name, one in self._inner.items()
         }
-        return {written: str(place) for written, place in self._places.items()} | made | inner
+        sources = {written: str(place) for written, place in self._places.items()} | made | inner
+        read, merges = self._again()
+        ids = [str(hub) for _, source in read.values() if (hub := getattr(source, "hub", None))]
+        text = (
+            spec_of_merge(self.spec, read, merges)
+            if not self._made and not self._studies
+            else self.spec.text  # what trains its models, or looks at them, may be anything in it
+        )
+        return model_card(
+            out.name,
+            self.variant.use,
+            self.merge,
+            sources,
+            text,
+            library=library,
+            relation=relation,
+            base_models=list(dict.fromkeys(ids)),
+        )
+
+    def _again(self) -> tuple[dict[str, tuple[str, ModelSource]], dict[str, tuple[str, TensorMerge]]]:
+        """The sources and merges that make it, by what the spec calls them; the merge itself is the last."""
+        read: dict[str, tuple[str, ModelSource]] = {}
+        merges: dict[str, tuple[str, TensorMerge]] = {}
+        for inner in self._inner.values():
+            its_read, its_merges = inner._again()
+            read, merges = read | its_read, merges | its_merges
+        return read | self._read, merges | {self.name: (self.variant.use, self.merge)}
 
 
 def _only_point(spec: Spec, name: str) -> Assignment:
@@ -275,30 +340,6 @@ def _only_point(spec: Spec, name: str) -> Assignment:
         f"{name} is swept, and stands for {len(found)} merges: choose one by setting {', '.join(swept)}, for example "
         f"{example}"
     )
-
-
-def check_free(out: Path) -> None:
-    """Raises `UsageError` when there is something already where a folder is to be written."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir()) or out.resolve() == Path.cwd()):
-        raise UsageError(f"{out} is there already: name a folder that is empty, or not there")
-
-
-@contextmanager
-def _appearing(out: Path) -> Iterator[Path]:
-    """An empty folder beside `out` that becomes it when the block ends well, and vanishes when it does not."""
-    check_free(out)
-    out = out.resolve()
-    aside = out.parent / f".{out.name}-{uuid.uuid4().hex[:8]}"
-    try:
-        aside.mkdir(parents=True)
-        yield aside
-        if out.exists():
-            out.rmdir()
-        aside.rename(out)
-    except OSError as error:
-        raise CompatError(f"{out} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _check_room(folder: Path, size: int) -> None:

@@ -20,8 +20,8 @@ NUMBERS = (int, float, int | None, float | None)
 
 def find_class(namespace: str, use: str, place: Place, where: str, problems: Problems) -> type[Component] | None:
     """The class that `use:` names, which may be `distribution:name`."""
-    for other in registry.CONTRACTS:
-        if registry.has(other, use) and not registry.has(namespace, use):
+    for other in () if registry.has(namespace, use) else registry.CONTRACTS:
+        if registry.has(other, use):
             kind, wanted = (space.removeprefix("compat.") for space in (other, namespace))
             known = ", ".join(registry.names(namespace)) or "none"
             problems.add(place, where, f"{use!r} is for {kind}, not for {wanted}", f"installed: {known}")

@@ -126,7 +126,10 @@ class Variants:
         if difference:
             listed = part.node.mapping.get("models", part.node)
             what = f"{part.use} cannot combine {difference}"
-            self._problems.add(listed.place, f"{draft.where}.models", what, "the models must have the same shapes")
+            right = "the models must have the same shapes"
+            if issubclass(cast("type[Merge]", part.cls), TensorMerge) and "vocab" in difference:
+                right += "; vocabulary: base or union brings different tokens into one order"
+            self._problems.add(listed.place, f"{draft.where}.models", what, right)
         self._check_fit(draft, point, part.component, part.use, part.node, [ref.name for ref in experts])
         if part.component is None:
             return None

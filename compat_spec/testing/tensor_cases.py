@@ -51,11 +51,26 @@ def combine(merge: TensorMerge, case: Case) -> Tensor:
 
 def combine_these(merge: TensorMerge, case: Case) -> Tensor:
     """The same of the tensors themselves."""
-    at = case.at
-    if merge.surveys:
-        found = [merge.survey(tensor, case.base, model=model, at=at) for model, tensor in enumerate(case.tensors)]
-        at = replace(at, surveyed=found)
-    return merge.combine(case.tensors, case.base, at=at)
+    made = combine_in_pieces(merge, case, case.tensors[0].numel())
+    if not made:
+        return case.tensors[0].clone()
+    ((given, result),) = made
+    # in the shape of the tensor, unless it has none that a piece may have
+    right = isinstance(result, type(given)) and result.shape == given.shape
+    return result.reshape(case.tensors[0].shape) if right else result
+
+
+def combine_in_pieces(merge: TensorMerge, case: Case, room: int) -> list[tuple[Tensor, Tensor]]:
+    """Each piece of the first tensor, and what `combine` makes of it; a tensor without entries has no pieces."""
+    from compat_spec.nn.merging import pieces_in_memory
+
+    pieces = pieces_in_memory(merge, case.tensors, case.base, room)
+    at = replace(case.at, shape=pieces.shape)
+    at = replace(at, surveyed=merge.survey(pieces, at=at) if pieces.size else None)
+    return [
+        (piece.tensors[0], merge.combine(piece.tensors, piece.base, at=replace(at, start=piece.start)))
+        for piece in pieces
+    ]
 
 
 def cases(subject: Subject, dtype: torch.dtype | None = None, *, equal: bool = False) -> list[Case]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +16,11 @@ import yaml
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from compat_plugins.merges.linear import Linear
 from compat_spec.cli.main import main
 from compat_spec.nn.network import save_network
+from compat_spec.run.appearing import appearing
+from compat_spec.run.model_card import model_card
 from tests.builders import tiny_network
 from tests.run.experiments import Workplace
 
@@ -93,16 +101,102 @@ def test_a_merge_that_looks_at_configs_runs_no_model(compat: Compat, models: Pat
     assert not merged["lm_head.weight"].equal((law["lm_head.weight"] + code["lm_head.weight"]) / 2)
 
 
-def test_the_card_says_what_it_was_made_of(compat: Compat, models: Path, tmp_path: Path) -> None:
-    compat(models, "merge", "spec.yaml", "average", "--out", str(tmp_path / "m"), "--quiet")
-    _, front, body = (tmp_path / "m" / "README.md").read_text().split("---\n", 2)
-    assert yaml.safe_load(front) == {"library_name": "transformers", "tags": ["merge", "compat"]}
-    provenance = yaml.safe_load(body.split("```yaml\n")[1].split("```")[0])
-    weights = [{"gradient": [0.0, 1.0]}, 1.0]
-    assert provenance["merge"] == {"use": "linear", "models": ["law", "code"], "weight": weights}
-    assert provenance["models"] == {name: str(models / name) for name in ("law", "code")}
-    assert provenance["seed"] == 0
-    assert "torch" in provenance["versions"]
+def card_of(folder: Path) -> tuple[Any, str]:
+    """The front matter of a model's card, and the spec in it."""
+    _, front, body = (folder / "README.md").read_text().split("---\n", 2)
+    return yaml.safe_load(front), body.split("```yaml\n")[1].split("```")[0]
+
+
+def test_the_card_has_a_spec_that_makes_the_same_bytes(compat: Compat, models: Path, tmp_path: Path) -> None:
+    compat(models, "merge", "spec.yaml", "arc", "--set", "merges.arc.t=0.25", "-o", str(tmp_path / "m"), "--quiet")
+    front, text = card_of(tmp_path / "m")
+    assert front == {"library_name": "transformers", "tags": ["merge", "compat"]}
+    assert "torch" in (tmp_path / "m" / "README.md").read_text()
+    (tmp_path / "again.yaml").write_text(text)
+    compat(tmp_path, "merge", "again.yaml")
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        assert (tmp_path / "arc" / name).read_bytes() == (tmp_path / "m" / name).read_bytes()
+    assert card_of(tmp_path / "arc")[1] == text
+    spec = yaml.safe_load(text)
+    assert spec["models"] == {name: {"use": "causal_lm", "path": str(models / name)} for name in ("law", "code")}
+    assert spec["merges"] == {"arc": {"use": "slerp", "models": ["law", "code"], "t": 0.25}}
+
+
+def test_what_a_killed_merge_left_vanishes_with_the_next(compat: Compat, bare: Path) -> None:
+    left = bare / ".average-0123abcd"
+    left.mkdir()
+    (left / "model.safetensors").write_bytes(b"half")
+    (bare / ".average-0123abcd.lock").touch()
+    compat(bare, "merge", "bare.yaml", "average")
+    assert sorted(path.name for path in bare.iterdir()) == ["a.safetensors", "average", "b.safetensors", "bare.yaml"]
+    front, _ = card_of(bare / "average")
+    assert front == {"tags": ["merge", "compat"]}, "nobody knows what opens it"
+
+
+def test_what_another_merge_is_writing_stays(bare: Path) -> None:
+    with appearing(bare / "out") as first:
+        with appearing(bare / "out") as second:
+            assert first.is_dir()
+            assert second != first
+        assert first.is_dir()
+        (bare / "out").rmdir()
+    assert (bare / "out").is_dir()
+
+
+def test_quantised_models_are_refused(compat: Compat, models: Path, tmp_path: Path) -> None:
+    for name in ("law", "code"):
+        shutil.copytree(models / name, tmp_path / name)
+    config = json.loads((tmp_path / "code" / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "fp8"}
+    (tmp_path / "code" / "config.json").write_text(json.dumps(config))
+    (tmp_path / "spec.yaml").write_text(BARE.replace("a.safetensors", "law").replace("b.safetensors", "code"))
+    said = compat(tmp_path, "merge", "spec.yaml", "average", "--dry-run", status=1)
+    assert "b is quantised (fp8), and its numbers cannot be merged: name the model that it was made from" in said
+
+
+def test_an_encoder_and_a_decoder_are_not_stacked(compat: Compat, bare: Path) -> None:
+    for name in "ab":
+        (bare / name).mkdir()
+        halves = {f"{half}.block.{i}.w": torch.ones(2) for half in ("encoder", "decoder") for i in range(2)}
+        save_file(halves, bare / name / "model.safetensors")
+        (bare / name / "config.json").write_text(
+            '{"num_layers": 2, "num_decoder_layers": 2, "is_encoder_decoder": true}'
+        )
+    stack = "passthrough, models: [a, b], slices: [{model: a, layers: [0, 2]}, {model: b, layers: [1, 2]}]}"
+    (bare / "spec.yaml").write_text(BARE.replace(".safetensors", "").replace("linear, models: [a, b]}", stack))
+    said = compat(bare, "merge", "spec.yaml", "average", "--dry-run", status=1)
+    assert "blocks of a cannot be stacked: its config has to count 2 blocks, and no encoder and decoder" in said
+
+
+def test_models_of_the_hub_are_named_to_the_hub() -> None:
+    merge = Linear(models=("a", "b"))
+    card = model_card("m", "linear", merge, {}, "", base_models=["org/a", "org/b"])
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert front["base_model"] == ["org/a", "org/b"]
+    assert front["base_model_relation"] == "merge"
+
+
+def test_files_that_belong_to_one_model_stay_with_it(compat: Compat, models: Path, tmp_path: Path) -> None:
+    for name in ("law", "code"):
+        shutil.copytree(models / name, tmp_path / name)
+    law = tmp_path / "law"
+    for own in ("trainer_state.json", "all_results.json", "pytorch_model.bin.index.json", "training_args.bin"):
+        (law / own).write_text("{}")
+    (law / "qwen.tiktoken").write_text("x")
+    (law / "additional_chat_templates").mkdir()
+    (law / "additional_chat_templates" / "tools.jinja").write_text("{{ tools }}")
+    config = json.loads((law / "config.json").read_text())
+    (law / "config.json").write_text(json.dumps({**config, "dtype": "float32"}))
+    (tmp_path / "spec.yaml").write_text(BARE.replace("a.safetensors", "law").replace("b.safetensors", "code"))
+    compat(tmp_path, "merge", "spec.yaml")
+    found = {str(path.relative_to(tmp_path / "average")) for path in (tmp_path / "average").rglob("*")}
+    assert found - {path.name for path in (models / "law").iterdir()} == {
+        "README.md",
+        "additional_chat_templates",
+        "additional_chat_templates/tools.jinja",
+        "qwen.tiktoken",
+    }
+    assert json.loads((tmp_path / "average" / "config.json").read_text())["dtype"] == "bfloat16", "what is in the file"
 
 
 def test_the_bits_do_not_depend_on_the_number_of_threads(compat: Compat, models: Path, tmp_path: Path) -> None:
@@ -150,6 +244,62 @@ def test_what_cannot_be_meant_is_told(
     before = sorted(models.rglob("*"))
     assert message in compat(models, "merge", "spec.yaml", *arguments, status=status)
     assert sorted(models.rglob("*")) == before
+
+
+# runs compat, and says which of the packages that take long to import it has imported
+COUNTED = """
+import sys
+from compat_spec.cli.main import main
+sys.argv = ["compat", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+heavy = {"torch", "transformers", "tokenizers", "scipy", "sqlalchemy", "alembic", "peft", "altair"}
+print(sorted({name.partition(".")[0] for name in sys.modules} & heavy))
+"""
+
+
+def retold(models: Path, folder: Path, change: Callable[[dict[str, Any], str], object]) -> None:
+    """The models `law` and `code`, their tokenizer files changed."""
+    for name in ("law", "code"):
+        shutil.copytree(models / name, folder / name)
+        file = folder / name / "tokenizer.json"
+        content = json.loads(file.read_text("utf-8"))
+        change(content, name)
+        file.write_text(json.dumps(content), "utf-8")
+    (folder / "spec.yaml").write_text("""
+models:
+  law: {use: causal_lm, path: law}
+  code: {use: causal_lm, path: code}
+merges:
+  average: {use: linear, models: [law, code]}
+""")
+
+
+def test_a_merge_of_folders_imports_torch_alone(models: Path, tmp_path: Path) -> None:
+    def truncate(tokenizer: dict[str, Any], name: str) -> None:
+        end = {"max_length": {"law": 8, "code": 9}[name], "stride": 0}
+        tokenizer["truncation"] = {"direction": "Right", "strategy": "LongestFirst", **end}
+
+    retold(models, tmp_path, truncate)
+    command = [sys.executable, "-c", COUNTED, "merge", "spec.yaml", "--quiet"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("['torch']\n", "")
+    assert len(AutoTokenizer.from_pretrained(tmp_path / "average")("x = 1")["input_ids"]) > 0
+
+
+def test_models_that_read_texts_as_different_tokens_are_refused(compat: Compat, models: Path, tmp_path: Path) -> None:
+    def add(tokenizer: dict[str, Any], name: str) -> None:
+        last = tokenizer["added_tokens"][-1]
+        number = 1 + max(last["id"], *tokenizer["model"]["vocab"].values())
+        tokenizer["added_tokens"].append(last | {"id": number, "content": f"<{name}>"})
+
+    retold(models, tmp_path, add)
+    said = compat(tmp_path, "merge", "spec.yaml", status=1)
+    assert "law and code have different tokenizers: token " in said
+    assert "'<law>' in the one and '<code>' in the other" in said
+    assert not (tmp_path / "average").exists()
 
 
 def test_a_link_to_an_empty_folder_is_written_through(compat: Compat, models: Path, tmp_path: Path) -> None:

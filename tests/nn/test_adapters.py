@@ -23,7 +23,8 @@ from tests.builders import tiny_network
 
 EVERYWHERE = {
     "llama": ["q_proj", "v_proj", "down_proj"],
-    "gpt2": ["c_attn", "c_fc"],
+    "gpt2": ["c_attn", "c_proj", "c_fc"],
+    "qwen2": ["q_proj", "v_proj"],
 }
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -32,7 +33,15 @@ KINDS: dict[str, dict[str, Any]] = {
     "patterns": {"rank_pattern": {"v_proj": 3}, "alpha_pattern": {"v_proj": 7, "layers.1.self_attn.q_proj": 1}},
     "embedding": {"target_modules": ["embed_tokens", "q_proj"]},
     "saved": {"modules_to_save": ["lm_head"]},
+    "biases": {"bias": "all"},
+    "shifts": {"lora_bias": True},
+    "head": {"target_modules": ["lm_head", "c_proj"]},
+    "embedding dora": {"target_modules": ["embed_tokens", "q_proj"], "use_dora": True},
 }
+TARGETS = {"target_modules": EVERYWHERE["llama"]}
+CASES = [(kind, "llama") for kind in ("plain", "rslora", "dora", "patterns", "embedding", "saved", "embedding dora")]
+CASES += [(kind, "gpt2") for kind in ("plain", "rslora", "dora", "head", "biases")]
+CASES += [(kind, "qwen2") for kind in ("biases", "shifts")]
 
 
 def make(folder: Path, kind: str, model_type: str = "llama", dtype: torch.dtype = torch.float32) -> Weights:
@@ -46,7 +55,7 @@ def make(folder: Path, kind: str, model_type: str = "llama", dtype: torch.dtype 
             for parameter in adapted.parameters():
                 if parameter.requires_grad:
                     parameter.add_(torch.randn_like(parameter) * 0.3)
-    adapted.save_pretrained(folder / "adapter", save_embedding_layers=False)
+    adapted.save_pretrained(folder / "adapter")
     return Weights(folder / "base", folder / "adapter")
 
 
@@ -56,18 +65,21 @@ def by_peft(weights: Weights) -> dict[str, torch.Tensor]:
     return PeftModel.from_pretrained(model, weights.adapter).double().merge_and_unload().state_dict()
 
 
-@pytest.mark.parametrize(
-    ("kind", "model_type"), [*((kind, "llama") for kind in KINDS), ("plain", "gpt2"), ("rslora", "gpt2")]
+@pytest.mark.filterwarnings(
+    "ignore:fan_in_fan_out", "ignore:Setting `save_embedding_layers`", "ignore:Adapter 'default'"
 )
-def test_every_tensor_is_what_peft_makes_of_it(tmp_path: Path, kind: str, model_type: str) -> None:
-    weights = make(tmp_path, kind, model_type)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("kind", "model_type"), CASES)
+def test_every_tensor_is_what_peft_makes_of_it(tmp_path: Path, kind: str, model_type: str, dtype: torch.dtype) -> None:
+    weights = make(tmp_path, kind, model_type, dtype)
     expected = by_peft(weights)
     with weights.open() as tensors, Checkpoint(weights.place) as before:
         assert list(tensors) == list(before)
         changed = [name for name in tensors if not torch.equal(tensors[name], before[name])]
         assert changed
         for name in tensors:
-            torch.testing.assert_close(tensors[name].double(), expected[name], rtol=1e-5, atol=1e-6)
+            off = (tensors[name].double() - expected[name]).norm()
+            assert off <= 2 * torch.finfo(dtype).eps * expected[name].norm(), name
             if name not in changed:
                 assert torch.equal(tensors[name], before[name])
 
@@ -78,6 +90,37 @@ def test_pieces_are_parts_of_the_whole_wherever_they_begin(tmp_path: Path) -> No
         whole = tensors[name].flatten()
         for start, stop in [(0, 0), (0, 1), (15, 17), (5, 200), (31, 32), (0, len(whole)), (250, 256)]:
             torch.testing.assert_close(tensors.piece(name, start, stop), whole[start:stop], rtol=0, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`", "ignore:Model")
+def test_where_the_head_is_tied_it_follows_the_embeddings(tmp_path: Path) -> None:
+    for kind in ("embedding", "saved"):
+        network = tiny_network("llama", tie_word_embeddings=True)
+        save_network(network, tmp_path / kind / "base")
+        config = LoraConfig(r=2, init_lora_weights=False, **{**TARGETS, **KINDS[kind]})
+        adapted = get_peft_model(network.module, config)
+        if kind == "saved":
+            adapted.base_model.model.lm_head.modules_to_save.default.weight.data.add_(1)
+        adapted.save_pretrained(tmp_path / kind / "adapter")
+    weights = Weights(tmp_path / "embedding" / "base", tmp_path / "embedding" / "adapter")
+    expected = by_peft(weights)
+    with weights.open() as tensors:
+        assert "lm_head.weight" not in tensors
+        for name in tensors:
+            torch.testing.assert_close(tensors[name].double(), expected[name], rtol=1e-5, atol=1e-6)
+    with pytest.raises(CompatError, match=r"has no lm_head.weight; if the model ties it to another, it cannot be"):
+        Weights(tmp_path / "saved" / "base", tmp_path / "saved" / "adapter").open()
+
+
+def test_what_is_read_of_an_adapter_is_counted(tmp_path: Path) -> None:
+    weights = make(tmp_path, "biases", "qwen2", torch.bfloat16)
+    assert weights.adapter is not None
+    with weights.open() as tensors, Checkpoint(weights.place) as base:
+        stored = load_file(weights.adapter / "adapter_model.safetensors")
+        biases = {name.removeprefix("base_model.model.") for name in stored if name.endswith(".bias")}
+        instead = sum(base.bytes(name.replace(".base_layer", "")) for name in biases)
+        read = sum(tensors.bytes(name) for name in tensors)
+        assert read == sum(map(base.bytes, base)) - instead + sum(tensor.nbytes for tensor in stored.values())
 
 
 def test_a_source_with_an_adapter_is_the_folded_network(tmp_path: Path) -> None:
@@ -100,6 +143,8 @@ def test_a_source_with_an_adapter_is_the_folded_network(tmp_path: Path) -> None:
         ({"wide": True}, r"q_proj.weight is \[16, 16\], and the adapter is for \[16, 17\]"),
         ({"pickled": True}, "has no adapter_model.safetensors; only safetensors are read"),
         ({"broken": True}, "adapter_config.json cannot be read"),
+        ({"init_lora_weights": "pissa_niter_4"}, "began as pissa_niter_4, which changes the model under it"),
+        ({"trainable_token_indices": [1]}, "uses trainable_token_indices, which cannot be folded in"),
         ({"lora_alpha": None}, "adapter_config.json has no number as lora_alpha"),
     ],
 )
@@ -109,7 +154,7 @@ def test_an_adapter_that_does_not_fit_is_refused(tmp_path: Path, change: dict[st
     file, config = weights.adapter / "adapter_model.safetensors", weights.adapter / "adapter_config.json"
     tensors, prefix = load_file(file), "base_model.model.model.layers.0"
     match next(iter(change)):
-        case "peft_type" | "lora_alpha":
+        case "peft_type" | "lora_alpha" | "init_lora_weights" | "trainable_token_indices":
             config.write_text(json.dumps(json.loads(config.read_text()) | change))
         case "half":
             del tensors[f"{prefix}.mlp.down_proj.lora_B.weight"]
@@ -176,6 +221,13 @@ def test_a_linear_merge_of_adapters_is_an_adapter_of_the_sum_of_their_ranks(two_
     assert any(bool(change.any()) for change in merged.values())
     for name, change in merged.items():
         torch.testing.assert_close(change, (one[name] + 3 * two[name]) / 4, rtol=1e-4, atol=1e-6)
+    stored = load_file(two_adapters / "merged" / "adapter_model.safetensors")
+    forecast = merging(two_adapters, "average").forecast(5)
+    assert (forecast.tensors, forecast.bytes_to_write) == (len(stored), sum(part.nbytes for part in stored.values()))
+    with Checkpoint(two_adapters / "base") as base:
+        adapters = [load_file(two_adapters / name / "adapter_model.safetensors") for name in ("one", "two")]
+        read = sum(part.nbytes for adapter in adapters for part in adapter.values())
+        assert forecast.bytes_to_read == 3 * sum(map(base.bytes, base)) + read
     assert "library_name: peft" in (two_adapters / "merged" / "README.md").read_text()
 
 

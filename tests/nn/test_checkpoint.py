@@ -79,7 +79,10 @@ def test_what_is_written_as_a_stream_is_what_others_read(tmp_path: Path, shard_b
     assert (len(files) == 1) is (shard_bytes == 10**9)
     if len(files) > 1:
         index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
-        assert index["metadata"]["total_size"] == sum(tensor.nbytes for tensor in tensors.values())
+        assert index["metadata"] == {
+            "total_parameters": sum(tensor.numel() for tensor in tensors.values() if tensor.is_floating_point()),
+            "total_size": sum(tensor.nbytes for tensor in tensors.values()),
+        }
         assert all(name in load_file(tmp_path / file) for name, file in index["weight_map"].items())
         assert files[0].name == f"model-00001-of-{len(files):05}.safetensors"
         assert all(len(load_file(file)) == 1 for file in files if file.stat().st_size > 64 + 1000)
@@ -134,21 +137,53 @@ def test_damage_is_told_with_the_file(tmp_path: Path) -> None:
         ("not json", "is not an index of shards"),
         ("[]", "is not an index of shards"),
         ('{"weight_map": {"a.weight": 3}}', "is not an index of shards"),
-        ('{"weight_map": {"gone": "model.safetensors"}}', "says that model.safetensors has gone, which it has not"),
-        ('{"weight_map": {"a.weight": "missing.safetensors"}}', "missing.safetensors cannot be read"),
+        ('{"weight_map": {"gone": "part.safetensors"}}', "says that part.safetensors has gone, which it has not"),
+        (
+            '{"weight_map": {"a.weight": "missing.safetensors"}}',
+            "names missing.safetensors, which is not there: the mod",
+        ),
+        ('{"weight_map": {"a.weight": "../part.safetensors"}}', r"names ../part.safetensors, which is not in its fol"),
+        ('{"weight_map": {"a.weight": "/etc/passwd"}}', "names /etc/passwd, which is not in its folder"),
+        ('{"weight_map": {"a.weight": ""}}', "which is not there"),
     ],
 )
 def test_a_wrong_index_is_told(tmp_path: Path, index: str, message: str) -> None:
-    save_file(some(), tmp_path / "model.safetensors")
+    save_file(some(), tmp_path / "part.safetensors")
     (tmp_path / "model.safetensors.index.json").write_text(index)
     with pytest.raises(CompatError, match=message):
         Checkpoint(tmp_path)
 
 
-def test_an_index_does_not_lead_out_of_its_folder(tmp_path: Path) -> None:
-    (tmp_path / "inside").mkdir()
-    save_file(some(), tmp_path / "outside.safetensors")
-    index = {"weight_map": {"a.weight": "../outside.safetensors"}}
-    (tmp_path / "inside" / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(CompatError, match=r"inside/outside.safetensors cannot be read"):
-        Checkpoint(tmp_path / "inside")
+def test_an_index_has_any_beginning_and_its_shards_may_be_in_folders(tmp_path: Path) -> None:
+    shards = {"one.safetensors": ["a.weight", "empty"], "inner/two.safetensors": ["b.count"]}
+    (tmp_path / "inner").mkdir()
+    for file, names in shards.items():
+        save_file({name: some()[name] for name in names} | {"not meant": torch.ones(1)}, tmp_path / file)
+    index = {"weight_map": {name: file for file, names in shards.items() for name in names}}
+    (tmp_path / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+    check(tmp_path, {name: some()[name] for names in shards.values() for name in names})
+    (tmp_path / "other.safetensors.index.json").write_text("{}")
+    with pytest.raises(
+        CompatError, match=r"has several indices of shards: diffusion_.*, other\.safetensors\.index\.json"
+    ):
+        Checkpoint(tmp_path)
+
+
+def test_what_transformers_does_not_read_is_not_read(tmp_path: Path) -> None:
+    tensors = some()
+    (first, one), *rest = tensors.items()
+    save_file({"layers.0.wq": torch.ones(2)}, tmp_path / "consolidated.safetensors")
+    save_file({first: one}, tmp_path / "model-00001-of-00002.safetensors")
+    with pytest.raises(CompatError, match="has no shard 2 of 2 of model: the model is not whole"):
+        Checkpoint(tmp_path)
+    save_file(dict(rest), tmp_path / "model-00002-of-00002.safetensors")
+    check(tmp_path, tensors)
+    save_file({first: one}, tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors.index.json").write_text("of an older model")
+    check(tmp_path, {first: one})
+
+
+def test_a_pointer_of_git_lfs_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    with pytest.raises(CompatError, match="is a pointer of Git LFS, not the file itself: fetch it with git lfs pull"):
+        Checkpoint(tmp_path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from compat_spec.components import TensorMerge
 from compat_spec.errors import CompatError
-from compat_spec.nn import merging
+from compat_spec.nn import pieces
 from compat_spec.nn.checkpoint import Checkpoint
 from compat_spec.nn.merging import Model, TensorMerging
 
@@ -32,11 +31,11 @@ class Mean(TensorMerge):
 class PiecewiseMean(Mean):
     """The same, a piece at a time."""
 
-    elementwise: ClassVar[bool] = True
+    unit = "entry"
 
     def combine(self, tensors, base, *, at):
         assert tensors[0].dim() == 1
-        assert len(tensors[0]) <= merging.PIECE
+        assert len(tensors[0]) <= pieces.PIECE
         return super().combine(tensors, base, at=at)
 
 
@@ -70,7 +69,7 @@ def merge(
 @pytest.mark.parametrize("how", [Mean, PiecewiseMean])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
 def test_every_tensor_is_combined_in_high_precision_and_rounded_once(tmp_path, monkeypatch, how, dtype):
-    monkeypatch.setattr(merging, "PIECE", 7)
+    monkeypatch.setattr(pieces, "PIECE", 7)
     a, b, base = (some(seed, dtype) for seed in range(3))
     found = merge(tmp_path, {"a": a, "b": b}, how=how, base=base)
     assert found.keys() == a.keys()

@@ -104,6 +104,13 @@ def test_every_piece_is_that_part_of_the_whole() -> None:
                     assert source.piece(name, start, stop).equal(whole[start:stop]), (name, start, stop)
 
 
+def test_bytes_are_those_of_the_rows_that_are_read() -> None:
+    # the model's own three rows, one row each of two others that are averaged, one of the only one that has it
+    source = Aligned(ALL, 0, UNION, 0, None)
+    assert source.bytes("embed_tokens.weight") == (3 + 2 + 1) * 3 * 4
+    assert source.bytes("norm.weight") == A.tensors.bytes("norm.weight") == 5 * 4
+
+
 def test_tensors_without_tokens_are_as_they_are_and_biases_of_heads_have_tokens() -> None:
     source = Aligned(ALL, 0, UNION, 0, None)
     assert source["norm.weight"].equal(A.tensors["norm.weight"])
@@ -130,6 +137,8 @@ def test_own_rows_keep_their_type_and_averages_are_not_rounded() -> None:
         ("gpt_neox.embed_in.weight", True),
         ("embed_out.weight", True),
         ("lm_head.bias", True),
+        ("shared.weight", True),
+        ("cls.predictions.decoder.weight", True),
         ("transformer.wpe.weight", False),
         ("model.decoder.embed_positions.weight", False),
         ("word_embeddings_layernorm.weight", False),

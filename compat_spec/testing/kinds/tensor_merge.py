@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 from compat_spec.components import TensorMerge
 from compat_spec.testing.checks import Checks, NotChecked, demand
@@ -13,6 +11,7 @@ from compat_spec.testing.tensor_cases import (
     SEED,
     cases,
     combine,
+    combine_in_pieces,
     combine_these,
     largest_difference,
     networks_of,
@@ -20,9 +19,6 @@ from compat_spec.testing.tensor_cases import (
     studies,
     study_of,
 )
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 check = Checks(TensorMerge)
 
@@ -182,43 +178,24 @@ def keeps_what_is_equal(subject: Subject) -> None:
         )
 
 
-@check.where(lambda cls: cls.elementwise)
+@check.where(lambda cls: cls.unit != "tensor")
 def agrees_in_pieces(subject: Subject) -> None:
-    """It is `elementwise`: pieces of the flattened tensors give the pieces of the result."""
+    """Its `unit` is less than a tensor: pieces of the tensors give the pieces of the result."""
     import torch
 
     merge = subject.make()
     for case in cases(subject):
-        count = case.tensors[0].numel()
         whole = combine(merge, case).reshape(-1)
-        surveyed: list[Mapping[str, Tensor]] = []
-        if merge.surveys:
-            surveyed = [merge.survey(one, case.base, model=i, at=case.at) for i, one in enumerate(case.tensors)]
-        for start, stop in ((0, count // 3), (count // 3, count)):
-            if start == stop:
-                continue
-            part = case.changed(lambda tensor, start=start, stop=stop: tensor.reshape(-1)[start:stop])
-            here = [
-                {key: one.reshape(-1)[start:stop] if one.numel() == count else one for key, one in of_model.items()}
-                for of_model in surveyed
-            ]
-            found = merge.combine(part.tensors, part.base, at=replace(case.at, surveyed=here))
-            demand(found.shape == (stop - start,), f"A flat piece of {stop - start} entries came out as {found.shape}.")
-            demand(
-                torch.allclose(found, whole[start:stop], rtol=1e-5, atol=1e-6),
-                f"Entries {start} to {stop} of {case} alone are others than in the whole: an entry of the result "
-                "depends on more than the same entry of each model. Say `elementwise: ClassVar[bool] = False`, or find "
-                "what it needs in `survey`.",
-            )
-
-
-@check
-def is_asked_for_what_it_has(subject: Subject) -> None:
-    """`surveys` is true if, and only if, there is a `survey`."""
-    cls: Any = subject.component
-    own = cls.survey is not TensorMerge.survey
-    demand(not own or cls.surveys, "survey is never called: say `surveys: ClassVar[bool] = True`.")
-    demand(own or not cls.surveys, "surveys is true, and there is no `survey`: every tensor would be read in vain.")
+        parts = combine_in_pieces(merge, case, room=max(len(whole) // 3, 1))
+        for given, part in parts:
+            wanted, made = list(given.shape), list(part.shape)
+            demand(made == wanted, f"A piece of the shape {wanted} of {case} came out as {made}.")
+        found = torch.cat([part.reshape(-1) for _, part in parts]) if parts else whole
+        demand(
+            torch.allclose(found, whole, rtol=1e-5, atol=1e-6),
+            f"{case} in pieces give another result than in one: an entry of the result depends on more than the same "
+            f'{merge.unit} of each model. Say `unit: ClassVar[Unit] = "tensor"`, or find what it needs in `survey`.',
+        )
 
 
 @check

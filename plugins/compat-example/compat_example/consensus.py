@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, FiniteFloat, model_validator
 
@@ -22,7 +22,7 @@ class Consensus(TensorMerge):
     arXiv:2405.07813: TALL-masks and Consensus Merging.
     """
 
-    elementwise: ClassVar[bool] = True
+    unit = "entry"
 
     base: ModelName = Field(description="The model that the others were fine-tuned from.")
     selective: PerModel[Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(

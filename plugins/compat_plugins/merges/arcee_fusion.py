@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from compat_spec.components import ModelName, TensorMerge
 from compat_spec.nn.per_tensor import TensorPlace
+from compat_spec.nn.pieces import Piece, TensorPieces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,33 +27,45 @@ class ArceeFusion(TensorMerge):
     `arcee_fusion` of mergekit, 2025, https://github.com/arcee-ai/mergekit. Quartiles are exact for tensors of any size.
     """
 
+    unit = "row"
+
     models: tuple[ModelName, ...] = Field(min_length=1, max_length=1, description="The model to take over from.")
     base: ModelName = Field(description="The model whose other entries are kept.")
 
+    def survey(self, pieces: TensorPieces, *, at: TensorPlace) -> Survey:
+        from compat_spec.nn.selection import Numbers, order_statistics
+        from compat_spec.nn.sparsify import magnitudes
+
+        divergences = {piece.start: _divergence(piece) for piece in pieces}
+        importance = Numbers(pieces, lambda piece: [_importance(piece, divergences[piece.start])]).each(magnitudes)
+        last = pieces.size - 1
+        first, median, third = order_statistics(importance, [int(share * last) for share in (0.25, 0.5, 0.75)])
+        return Survey(divergences, median + 1.5 * (third - first))
+
     def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:
-        from compat_spec.nn.order import order_statistics
-
         assert base is not None
-        if base.numel() == 0:
-            return base.clone()
-        importance = _importance(tensors[0], base)
-        last = importance.numel() - 1
-        first, median, third = order_statistics(
-            importance.flatten().clone(), [int(share * last) for share in (0.25, 0.5, 0.75)]
-        )
-        return tensors[0].where(importance >= median + 1.5 * (third - first), base)
+        found: Survey = at.surveyed
+        importance = _importance(Piece(at.start, tensors, base), found.divergences[at.start])
+        return tensors[0].where(importance >= found.threshold, base)
 
 
-def _importance(tensor: Tensor, base: Tensor) -> Tensor:
-    """In float64, row by row: the divergence of rows that hardly differ is small beside what it is a sum of."""
-    from compat_spec.nn.pieces import pieces
+@dataclass(frozen=True)
+class Survey:
+    """What is known of a tensor: the divergence of each row, by where its piece begins, and what is important."""
 
-    width = base.shape[-1] if base.dim() else 1
-    found = (tensor - base).abs_().contiguous()  # to be changed in place, row by row
-    by_row, rows, base_rows = (one.reshape(-1, width) for one in (found, tensor, base))
-    for piece in pieces(base, width):
-        of_tensor = rows[piece].double().softmax(-1).add_(_LEAST)
-        of_base = base_rows[piece].double().softmax(-1).add_(_LEAST)
-        divergence = (of_tensor * (of_tensor / of_base).log()).sum(-1, keepdim=True)
-        by_row[piece] = by_row[piece].double() * divergence
-    return found.masked_fill_(tensor == base, 0)  # where both are infinite, as masks are, nothing was found
+    divergences: Mapping[int, Tensor]
+    threshold: float
+
+
+def _divergence(piece: Piece) -> Tensor:
+    """Of each row's softmax from the base's, in float64: that of rows which hardly differ is small beside its terms."""
+    assert piece.base is not None
+    of_tensor, of_base = (rows.double().softmax(-1).add_(_LEAST) for rows in (piece.tensors[0], piece.base))
+    return (of_tensor * (of_tensor / of_base).log()).sum(-1, keepdim=True)
+
+
+def _importance(piece: Piece, divergence: Tensor) -> Tensor:
+    assert piece.base is not None
+    tensor = piece.tensors[0]
+    found = ((tensor - piece.base).abs_().double() * divergence).to(tensor.dtype)
+    return found.masked_fill_(tensor == piece.base, 0)  # infinities, as masks hold, have no difference

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -10,7 +11,8 @@ from compat_plugins.merges.task_vectors import SparseTaskVectorMerge
 from compat_spec.nn.per_tensor import PerModel, TensorPlace
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from compat_spec.nn.selection import Numbers
+    from compat_spec.nn.sparsify import Kept
 
 
 class Breadcrumbs(SparseTaskVectorMerge):
@@ -26,7 +28,8 @@ class Breadcrumbs(SparseTaskVectorMerge):
         "`density` is 1; as many of the smallest are dropped as leave the share `density`.",
     )
 
-    def keep(self, delta: Tensor, density: float, model: int, at: TensorPlace) -> None:
-        from compat_spec.nn.sparsify import keep_middle_
+    def choose(self, deltas: Numbers, models: Sequence[int], densities: Sequence[float], at: TensorPlace) -> list[Kept]:
+        from compat_spec.nn.sparsify import keep_middle
 
-        keep_middle_(delta, density, at.values(self.gamma, len(self.models))[model])
+        gammas = at.values(self.gamma, len(self.models))
+        return keep_middle(deltas, densities, [gammas[model] for model in models])

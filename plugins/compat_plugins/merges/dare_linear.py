@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -10,7 +11,8 @@ from compat_plugins.merges.task_vectors import RESCALE, SparseTaskVectorMerge
 from compat_spec.nn.per_tensor import TensorPlace
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from compat_spec.nn.selection import Numbers
+    from compat_spec.nn.sparsify import Kept
 
 
 class DareLinear(SparseTaskVectorMerge):
@@ -20,12 +22,14 @@ class DareLinear(SparseTaskVectorMerge):
     arXiv:2311.03099. Rescaled to the sum of magnitudes that the tensor had, not by 1/density, as in mergekit.
     """
 
+    version: ClassVar[str] = "2"
+
     rescale: bool = Field(default=True, description=RESCALE)
 
     def uses_seed(self) -> bool:
         return True
 
-    def keep(self, delta: Tensor, density: float, model: int, at: TensorPlace) -> None:
-        from compat_spec.nn.sparsify import keep_at_random_
+    def choose(self, deltas: Numbers, models: Sequence[int], densities: Sequence[float], at: TensorPlace) -> list[Kept]:
+        from compat_spec.nn.sparsify import keep_at_random
 
-        keep_at_random_(delta, density, at.random(delta.shape, stream=model))
+        return [keep_at_random(density, at, model) for model, density in zip(models, densities, strict=True)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -11,7 +12,8 @@ from compat_spec.errors import CompatError
 from compat_spec.nn.per_tensor import PerModel, TensorPlace
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from compat_spec.nn.selection import Numbers
+    from compat_spec.nn.sparsify import Kept
 
 
 class DellaLinear(SparseTaskVectorMerge):
@@ -22,6 +24,9 @@ class DellaLinear(SparseTaskVectorMerge):
     Magnitude-Based Sampling", 2024, arXiv:2406.11617. Rescaled to the sum of magnitudes that the tensor had, not by
     1/probability, as in mergekit.
     """
+
+    version: ClassVar[str] = "2"
+    unit = "row"
 
     epsilon: PerModel[Annotated[float, Field(ge=0, lt=0.5)]] = Field(
         default=0.15,
@@ -42,13 +47,16 @@ class DellaLinear(SparseTaskVectorMerge):
     def uses_seed(self) -> bool:
         return True
 
-    def keep(self, delta: Tensor, density: float, model: int, at: TensorPlace) -> None:
-        from compat_spec.nn.sparsify import keep_by_rank_
+    def choose(self, deltas: Numbers, models: Sequence[int], densities: Sequence[float], at: TensorPlace) -> list[Kept]:
+        from compat_spec.nn.sparsify import keep_by_rank
 
-        epsilon = at.values(self.epsilon, len(self.models))[model]
-        if not _fits(density, epsilon):
-            raise CompatError(f"{at.name}: {_advice(density, epsilon)}")
-        keep_by_rank_(delta, density, epsilon, at.random(delta.shape, stream=model))
+        epsilons = at.values(self.epsilon, len(self.models))
+        for model, density in zip(models, densities, strict=True):
+            if not _fits(density, epsilons[model]):
+                raise CompatError(f"{at.name}: {_advice(density, epsilons[model])}")
+        return [
+            keep_by_rank(density, epsilons[model], at, model) for model, density in zip(models, densities, strict=True)
+        ]
 
 
 def _fits(density: float, epsilon: float) -> bool:

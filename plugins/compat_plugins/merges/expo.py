@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -21,7 +21,7 @@ class Expo(TensorMerge):
     Zheng et al., "Model Extrapolation Expedites Alignment", 2024, arXiv:2404.16792.
     """
 
-    elementwise: ClassVar[bool] = True
+    unit = "entry"
 
     models: tuple[ModelName, ...] = Field(min_length=1, max_length=1, description="The model to extrapolate.")
     base: BaseModelName

@@ -10,6 +10,7 @@ from pydantic import Field
 from compat_plugins.merges.linear import Linear
 from compat_spec.components import MergeStudy
 from compat_spec.nn.per_tensor import TensorPlace
+from compat_spec.nn.pieces import Unit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +27,7 @@ class GitRebasin(Linear):
     (weight matching).
     """
 
-    elementwise: ClassVar[bool] = False
+    unit: ClassVar[Unit] = "tensor"
 
     permute: tuple[Literal["residual", "heads", "mlp"], ...] = Field(
         default=("residual", "heads", "mlp"),

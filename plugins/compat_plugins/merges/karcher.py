@@ -9,6 +9,7 @@ from pydantic import Field
 
 from compat_spec.components import TensorMerge
 from compat_spec.nn.per_tensor import TensorPlace
+from compat_spec.nn.pieces import TensorPieces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,6 +21,8 @@ class Karcher(TensorMerge):
     Wang, Ye and Yin, "Functionality-Oriented LLM Merging on the Fisher-Rao Manifold", 2026, arXiv:2603.04972.
     """
 
+    unit = "entry"
+
     max_iter: int = Field(default=10, ge=1, description="How many steps of the iteration at most.")
     tol: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         default=1e-5,
@@ -27,11 +30,15 @@ class Karcher(TensorMerge):
         "having no direction.",
     )
 
-    def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:
-        from compat_spec.nn.sphere import combination, inner_products, mean_direction
+    def survey(self, pieces: TensorPieces, *, at: TensorPlace) -> Sequence[float]:
+        """How much the result has of each tensor."""
+        from compat_spec.nn.sphere import inner_products, mean_direction
 
-        if len(tensors) == 1:
-            return tensors[0].clone()
-        products = inner_products(tensors)
+        products = inner_products(pieces)
         length = float(products.diagonal().sqrt().mean())
-        return combination(tensors, [length * part for part in mean_direction(products, self.max_iter, self.tol)])
+        return [length * part for part in mean_direction(products, self.max_iter, self.tol)]
+
+    def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:
+        from compat_spec.nn.sphere import combination
+
+        return tensors[0].clone() if len(tensors) == 1 else combination(tensors, at.surveyed)

@@ -10,6 +10,7 @@ from pydantic import Field, FiniteFloat, model_validator
 from compat_plugins.merges.weights import check_sum, shares
 from compat_spec.components import TensorMerge
 from compat_spec.nn.per_tensor import PerModel, TensorPlace
+from compat_spec.nn.pieces import Unit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +23,7 @@ class Linear(TensorMerge):
     inference time", 2022, arXiv:2203.05482.
     """
 
-    elementwise: ClassVar[bool] = True
+    unit: ClassVar[Unit] = "entry"
 
     weight: PerModel[FiniteFloat] = Field(
         default=1.0, description="How much each model counts: one number for all, or one per model.", examples=[[7, 3]]

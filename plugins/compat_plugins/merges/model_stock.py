@@ -10,6 +10,7 @@ from pydantic import Field
 from compat_plugins.merges.task_vectors import BaseModelName
 from compat_spec.components import ModelName, TensorMerge
 from compat_spec.nn.per_tensor import TensorPlace
+from compat_spec.nn.pieces import TensorPieces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,28 +26,30 @@ class ModelStock(TensorMerge):
     Jang, Yun and Han, "Model Stock: All we need is just a few fine-tuned models", 2024, arXiv:2403.19522.
     """
 
+    unit = "row"
+
     models: tuple[ModelName, ...] = Field(min_length=2, description="The models to combine, two at least.")
     base: BaseModelName
     filter_wise: bool = Field(
         default=False, description="Find the angles within each row of a matrix instead of within the whole tensor."
     )
 
+    def survey(self, pieces: TensorPieces, *, at: TensorPlace) -> Tensor | None:
+        """How far to go, where that is the same for the whole tensor: `[1]`."""
+        from compat_spec.nn.sphere import inner_products
+
+        return None if self.filter_wise and len(at.shape) > 1 else _shares(inner_products(pieces)[None])
+
     def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:
-        from compat_spec.nn.sphere import inner_products, row_inner_products
+        from compat_spec.nn.sphere import row_inner_products
         from compat_spec.nn.task_vectors import task_vector
 
         assert base is not None
-        if base.numel() == 0:
-            return base.clone()
-        if self.filter_wise and base.dim() > 1:
-            shares = _shares(row_inner_products(tensors, base))
-        else:
-            shares = _shares(inner_products(tensors, base)[None])
-        total = task_vector(tensors[0], base).contiguous()
+        shares = _shares(row_inner_products(tensors, base)) if at.surveyed is None else at.surveyed
+        total = task_vector(tensors[0], base)
         for tensor in tensors[1:]:
             total += task_vector(tensor, base)
-        total.view(len(shares), -1).mul_((shares / len(tensors)).to(total)[:, None])
-        return total.add_(base)
+        return total.mul_((shares / len(tensors)).to(total)[:, None]).add_(base)
 
 
 def _shares(products: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from compat_plugins.merges.weights import check_sum, shares
 from compat_spec.components import ModelName, TensorMerge
 from compat_spec.errors import CompatError
 from compat_spec.nn.per_tensor import PerModel, TensorPlace
+from compat_spec.nn.pieces import TensorPieces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +30,8 @@ class Multislerp(TensorMerge):
     it are averaged.
     """
 
+    unit = "entry"
+
     base: ModelName | None = Field(default=None, description="The model that the others were fine-tuned from.")
     weight: PerModel[FiniteFloat] = Field(
         default=1.0, description="How much each model counts: one number for all, or one per model.", examples=[[7, 3]]
@@ -45,20 +48,27 @@ class Multislerp(TensorMerge):
             check_sum(self.weight)
         return self
 
+    def survey(self, pieces: TensorPieces, *, at: TensorPlace) -> Sequence[float]:
+        """How much the result has of each tensor."""
+        from compat_spec.nn.sphere import inner_products
+
+        if len(self.models) == 1:
+            return (1.0,)
+        weights = at.values(self.weight, len(self.models))
+        if self.normalize_weights:
+            weights = shares(weights, at)
+        return self._factors(weights, inner_products(pieces), at)
+
     def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:
-        from compat_spec.nn.sphere import combination, inner_products
+        from compat_spec.nn.sphere import combination
         from compat_spec.nn.task_vectors import WeightedSum, task_vector
 
         if len(tensors) == 1:
             return tensors[0].clone()
-        weights = at.values(self.weight, len(tensors))
-        if self.normalize_weights:
-            weights = shares(weights, at)
-        factors = self._factors(weights, inner_products(tensors, base), at)
         if base is None:
-            return combination(tensors, factors)
+            return combination(tensors, at.surveyed)
         total = WeightedSum(base, normalize=False)
-        for tensor, factor in zip(tensors, factors, strict=True):
+        for tensor, factor in zip(tensors, at.surveyed, strict=True):
             total.add(task_vector(tensor, base), factor)
         return total.result().add_(base)
 

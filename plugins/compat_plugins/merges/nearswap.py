@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -23,7 +23,7 @@ class Nearswap(TensorMerge):
     alchemonaut, "QuartetAnemoi-70B-t0.0001", 2024, https://huggingface.co/alchemonaut/QuartetAnemoi-70B-t0.0001.
     """
 
-    elementwise: ClassVar[bool] = True
+    unit = "entry"
 
     models: tuple[ModelName, ...] = Field(min_length=1, max_length=1, description="The model to move towards.")
     base: ModelName = Field(description="The model that is moved.")

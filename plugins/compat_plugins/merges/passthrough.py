@@ -53,7 +53,7 @@ class Passthrough(TensorMerge):
         slices: [{model: math, layers: [0, 16]}, {model: code, layers: [8, 24]}]
     """
 
-    elementwise: ClassVar[bool] = True
+    unit = "entry"
     compares: ClassVar[frozenset[str] | None] = frozenset(
         {"model_type", "hidden_size", "num_attention_heads", "intermediate_size"}
         | {"tokenizer", "vocab_size", "vocabulary"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import Field, FiniteFloat
 
@@ -45,7 +45,7 @@ class PCB(TensorMerge):
     authors' code, whose agreement is the hyperbolic tangent of a product where the paper has a softmax over the model.
     """
 
-    elementwise: ClassVar[bool] = True
+    unit = "entry"
 
     base: BaseModelName
     density: Annotated[float, Field(gt=0, le=1)] = Field(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -24,20 +24,30 @@ class Ram(TensorMerge):
     Models", 2026, arXiv:2601.13572 (RAM).
     """
 
-    elementwise: ClassVar[bool] = True
+    unit = "entry"
 
     base: BaseModelName
     epsilon: PerTensor[Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default=1e-5, description=EPSILON)
 
     def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:
-        from compat_spec.nn.task_vectors import task_vector
+        import torch
 
         assert base is not None
-        epsilon = at.value(self.epsilon)
-        total, count = base.new_zeros(base.shape), base.new_zeros(base.shape)
-        for tensor in tensors:
-            delta = task_vector(tensor, base)
-            small = delta.abs() <= epsilon
-            total += delta.masked_fill_(small, 0)
-            count += ~small
+        total, count = torch.zeros_like(base), torch.zeros_like(base, dtype=torch.int32)
+        for delta, changed in changes(tensors, base, at.value(self.epsilon)):
+            total += delta
+            count += changed.to(count)
         return total.div_(count.clamp_(min=1)).add_(base)
+
+
+def changes(tensors: Sequence[Tensor], base: Tensor, epsilon: float) -> list[tuple[Tensor, Tensor]]:
+    """Of each model the task vector, zero where it changes nothing, and where it changes something, bool."""
+    from compat_spec.nn.masks import at_most, keep_
+    from compat_spec.nn.task_vectors import task_vector
+
+    found = []
+    for tensor in tensors:
+        delta = task_vector(tensor, base)
+        changed = at_most(delta.abs(), epsilon).logical_not_()  # what is not a number is no small change
+        found.append((keep_(delta, changed), changed))
+    return found

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, FiniteFloat
 
-from compat_plugins.merges.ram import EPSILON
+from compat_plugins.merges.ram import EPSILON, changes
 from compat_plugins.merges.task_vectors import BaseModelName
 from compat_spec.components import TensorMerge
 from compat_spec.nn.per_tensor import PerTensor, TensorPlace
+from compat_spec.nn.pieces import TensorPieces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,39 +26,52 @@ class RamPlusTl(TensorMerge):
     "Behavior Knowledge Merge in Reinforced Agentic Models", 2026, arXiv:2601.13572 (RAM+, tensor-local).
     """
 
+    unit = "entry"
+
     base: BaseModelName
     r: PerTensor[FiniteFloat] = Field(default=0.1, description="How strongly it is enlarged.")
     alpha: PerTensor[_NotNegative] = Field(default=0.2, description="The largest ratio of shared to unshared changes.")
     epsilon: PerTensor[_NotNegative] = Field(default=1e-5, description=EPSILON)
 
+    def survey(self, pieces: TensorPieces, *, at: TensorPlace) -> Sequence[float]:
+        """How much larger each model's own changes become."""
+        from compat_spec.nn.masks import count
+
+        changed_by, alone = [0] * len(self.models), [0] * len(self.models)
+        for piece in pieces:
+            assert piece.base is not None
+            masks = [changed for _, changed in changes(piece.tensors, piece.base, at.value(self.epsilon))]
+            single = _single(masks)
+            for model, mask in enumerate(masks):
+                changed_by[model] += count(mask)
+                alone[model] += count(mask & single)
+        # with none alone, nothing is enlarged
+        ratios = [(all_ - own) / max(own, 1) for all_, own in zip(changed_by, alone, strict=True)]
+        return [1 + at.value(self.r) * min(ratio, at.value(self.alpha)) for ratio in ratios]
+
     def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:
         import torch
 
-        from compat_spec.nn.pieces import pieces
-        from compat_spec.nn.task_vectors import task_vector
+        from compat_spec.nn.masks import select
 
         assert base is not None
-        epsilon = at.value(self.epsilon)
-        flat, origin = [tensor.reshape(-1) for tensor in tensors], base.reshape(-1)
+        found = changes(tensors, base, at.value(self.epsilon))
+        single = _single([changed for _, changed in found])
+        total, alone = torch.zeros_like(base), torch.zeros_like(base)
+        number = torch.zeros_like(base, dtype=torch.int32)
+        for (delta, changed), larger in zip(found, at.surveyed, strict=True):
+            total += delta
+            alone.add_(delta, alpha=larger)  # read only where this model is the single one
+            number += changed.to(number)
+        return select(single, alone, total.div_(number.clamp_(min=1))).add_(base)
 
-        def changes(piece: slice) -> tuple[Tensor, Tensor, Tensor]:
-            """`[models, entries]`: the differences, and which are changes; and how many models changed each entry."""
-            deltas = torch.stack([task_vector(one[piece], origin[piece]) for one in flat])
-            changed = ~(deltas.abs() <= epsilon)
-            return deltas.masked_fill_(~changed, 0), changed, changed.sum(0)
 
-        shared, alone = [0] * len(flat), [0] * len(flat)
-        for piece in pieces(origin):
-            _, changed, count = changes(piece)
-            for model, of_model in enumerate(changed):
-                shared[model] += int((of_model & (count > 1)).count_nonzero())
-                alone[model] += int((of_model & (count == 1)).count_nonzero())
-        ratios = [a / max(b, 1) for a, b in zip(shared, alone, strict=True)]  # with none alone, nothing is enlarged
-        larger = base.new_tensor([1 + at.value(self.r) * min(ratio, at.value(self.alpha)) for ratio in ratios])
+def _single(changed: Sequence[Tensor]) -> Tensor:
+    """Where exactly one model has changed something."""
+    import torch
 
-        merged = origin.clone()
-        for piece in pieces(origin):
-            deltas, _, count = changes(piece)
-            deltas *= torch.where(count == 1, larger[:, None], count.clamp(min=1).to(base).reciprocal())
-            merged[piece] += deltas.sum(0)
-        return merged.view(base.shape)
+    one, more = torch.zeros_like(changed[0]), torch.zeros_like(changed[0])
+    for mask in changed:
+        more |= one & mask
+        one |= mask
+    return one.logical_and_(more.logical_not_())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from compat_plugins.merges.task_vectors import TaskVectorMerge
 
 
@@ -12,5 +10,3 @@ class TaskArithmetic(TaskVectorMerge):
 
     Ilharco et al., "Editing Models with Task Arithmetic", 2022, arXiv:2212.04089.
     """
-
-    elementwise: ClassVar[bool] = True

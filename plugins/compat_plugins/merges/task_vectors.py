@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, FiniteFloat
 
 from compat_spec.components import ModelName, TensorMerge
 from compat_spec.nn.per_tensor import PerModel, PerTensor, TensorPlace
+from compat_spec.nn.pieces import TensorPieces, Unit
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from compat_spec.nn.selection import Numbers
+    from compat_spec.nn.sparsify import Kept
 
 NORMALIZE = "Divide the sum by that of the weights."
 NORMALIZE_ELECTED = "Divide each entry of the sum by that of the weights of the models that take part in it."
@@ -24,7 +29,7 @@ BaseModelName = Annotated[ModelName, Field(description="The model that the other
 class TaskVectorMerge(TensorMerge):
     """base + lambda · (sum of weight · (model - base)), where subclasses say which entries of the differences count."""
 
-    elementwise: ClassVar[bool] = True
+    unit: ClassVar[Unit] = "entry"
     elected: ClassVar[bool] = False
     """Whether only those entries are added whose sign is that of the sum."""
 
@@ -47,24 +52,29 @@ class TaskVectorMerge(TensorMerge):
         for model, weight in enumerate(at.values(self.weight, len(tensors))):
             if weight != 0:
                 delta = task_vector(tensors[model], base)
-                if at.surveyed:
-                    _thin_out(delta, at.surveyed[model])
+                if at.surveyed and model in at.surveyed:
+                    at.surveyed[model].thin_out_(delta, at.start)
                 total.add(delta, weight)
         return total.result().mul_(at.value(self.lambda_)).add_(base)
 
 
-def _thin_out(delta: Tensor, surveyed: Mapping[str, Tensor]) -> None:
-    """Set the entries to zero that do not count, in place, and make the others larger for them."""
-    if "kept" in surveyed:
-        delta.masked_fill_(surveyed["kept"].logical_not(), 0)
-    if "factor" in surveyed:
-        delta.mul_(float(surveyed["factor"]))
+@dataclass(frozen=True)
+class Thinned:
+    """What counts of a model's task vector, and how much larger it becomes for what does not."""
+
+    kept: Kept
+    factor: float = 1.0
+
+    def thin_out_(self, delta: Tensor, start: int) -> None:
+        from compat_spec.nn.masks import keep_
+
+        keep_(delta, self.kept(delta, start))
+        if self.factor != 1:
+            delta.mul_(self.factor)
 
 
 class SparseTaskVectorMerge(TaskVectorMerge):
     """The same with a share of the entries of each difference only."""
-
-    surveys: ClassVar[bool] = True
 
     density: PerModel[Annotated[float, Field(gt=0, le=1)]] = Field(
         default=1.0,
@@ -73,24 +83,21 @@ class SparseTaskVectorMerge(TaskVectorMerge):
     )
     rescale: bool = Field(default=False, description=RESCALE)
 
-    def survey(self, tensor: Tensor, base: Tensor | None, *, model: int, at: TensorPlace) -> Mapping[str, Tensor]:
-        import torch
+    def survey(self, pieces: TensorPieces, *, at: TensorPlace) -> Mapping[int, Thinned]:
+        """For each model, by index, of which not everything counts."""
+        from compat_spec.nn.sparsify import rescalings
+        from compat_spec.nn.task_vectors import task_vectors
 
-        from compat_spec.nn.sparsify import rescaling, size_of
-        from compat_spec.nn.task_vectors import task_vector
-
-        assert base is not None
-        density, weight = (at.values(setting, len(self.models))[model] for setting in (self.density, self.weight))
-        if density == 1 or weight == 0 or base.numel() == 0:
+        count = len(self.models)
+        densities, weights = at.values(self.density, count), at.values(self.weight, count)
+        models = [model for model in range(count) if densities[model] != 1 and weights[model] != 0]
+        if not models:
             return {}
-        delta = task_vector(tensor, base).contiguous()
-        size = size_of(delta) if self.rescale else 0.0
-        self.keep(delta, density, model, at)
-        found = {"kept": delta != 0}
-        if self.rescale:
-            found["factor"] = delta.new_tensor(rescaling(delta, size), dtype=torch.float64)
-        return found
+        deltas = task_vectors(pieces, models)
+        kept = self.choose(deltas, models, [densities[model] for model in models], at)
+        factors = rescalings(deltas, kept) if self.rescale else [1.0] * len(models)
+        return dict(zip(models, map(Thinned, kept, factors), strict=True))
 
     @abstractmethod
-    def keep(self, delta: Tensor, density: float, model: int, at: TensorPlace) -> None:
-        """Set all entries but a share `density`, which is less than 1, to zero, in place."""
+    def choose(self, deltas: Numbers, models: Sequence[int], densities: Sequence[float], at: TensorPlace) -> list[Kept]:
+        """Which entries of each task vector count: a share, less than 1, of those of each of these models."""

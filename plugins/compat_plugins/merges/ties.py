@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
@@ -10,7 +11,8 @@ from compat_plugins.merges.task_vectors import NORMALIZE_ELECTED, SparseTaskVect
 from compat_spec.nn.per_tensor import TensorPlace
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from compat_spec.nn.selection import Numbers
+    from compat_spec.nn.sparsify import Kept
 
 
 class Ties(SparseTaskVectorMerge):
@@ -24,7 +26,7 @@ class Ties(SparseTaskVectorMerge):
 
     normalize: bool = Field(default=True, description=NORMALIZE_ELECTED)
 
-    def keep(self, delta: Tensor, density: float, model: int, at: TensorPlace) -> None:
-        from compat_spec.nn.sparsify import keep_largest_
+    def choose(self, deltas: Numbers, models: Sequence[int], densities: Sequence[float], at: TensorPlace) -> list[Kept]:
+        from compat_spec.nn.sparsify import keep_largest
 
-        keep_largest_(delta, density)
+        return keep_largest(deltas, densities)

@@ -291,17 +291,14 @@ def test_an_empty_tensor_stays_one(cls, count, parameters):
         assert merged(cls, [empty] * count, empty.clone(), **parameters).shape == shape
 
 
-@pytest.mark.parametrize(
-    ("cls", "count", "parameters"), [case for case in ALL if case[0].elementwise], ids=lambda value: str(value)
-)
-def test_what_is_elementwise_may_be_cut_into_pieces(cls, count, parameters):
-    tensors, base = tuned(count, (12,))
+@pytest.mark.parametrize("shape", [(12,), (4, 6), (3, 2, 5)])
+@pytest.mark.parametrize(("cls", "count", "parameters"), ALL, ids=lambda value: str(value))
+def test_pieces_make_no_difference(monkeypatch, cls, count, parameters, shape):
+    assert cls.unit != "tensor"
+    tensors, base = tuned(count, shape)
     whole = merged(cls, tensors, base, **parameters)
-    parts = [
-        merged(cls, [tensor[start : start + 5] for tensor in tensors], base[start : start + 5], **parameters)
-        for start in (0, 5, 10)
-    ]
-    assert torch.cat(parts).equal(whole)
+    monkeypatch.setattr(pieces, "PIECE", 5)
+    torch.testing.assert_close(merged(cls, tensors, base, **parameters), whole, rtol=1e-12, atol=1e-12)
 
 
 def test_parameters_may_differ_by_tensor():

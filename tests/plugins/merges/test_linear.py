@@ -27,7 +27,9 @@ def some(count: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("normalize", [True, False])
-@pytest.mark.parametrize("weights", [[1.0, 1.0, 1.0], [0.2, 0.5, 0.1], [3.0, -1.0, 0.5], [0.0, 0.0, 2.0]])
+@pytest.mark.parametrize(
+    "weights", [[1.0, 1.0, 1.0], [0.2, 0.5, 0.1], [1.0, -1.0, 1.0], [0.5, -3.0, 1.0], [0.0, 0.0, 2.0]]
+)
 def test_the_weighted_sum_divided_by_the_weights_when_normalized(weights, normalize):
     tensors = some(3)
     expected = sum(weight * tensor.double() for weight, tensor in zip(weights, tensors, strict=True))

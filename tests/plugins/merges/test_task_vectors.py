@@ -24,7 +24,7 @@ from compat_plugins.merges.task_arithmetic import TaskArithmetic
 from compat_plugins.merges.task_vectors import TaskVectorMerge
 from compat_plugins.merges.ties import Ties
 from compat_spec.errors import CompatError
-from compat_spec.nn import merging, pieces
+from compat_spec.nn import pieces
 from compat_spec.nn.checkpoint import Checkpoint
 from compat_spec.nn.merging import Model, TensorMerging, merge_tensor
 from compat_spec.nn.per_tensor import TensorPlace
@@ -157,13 +157,11 @@ def test_only_ties_and_della_normalize_and_only_dare_and_della_rescale_by_defaul
     assert [cls for cls in ALL if made[cls].normalize] == [Ties, Della]
     assert [cls for cls in SPARSE if made[cls].rescale] == RANDOM  # type: ignore[attr-defined]
     assert [cls for cls in ALL if made[cls].uses_seed()] == RANDOM
-    assert all(cls.elementwise for cls in ALL)
-    assert [cls for cls in ALL if not cls.surveys] == [TaskArithmetic]
 
 
 @pytest.mark.parametrize("cls", ALL)
 def test_a_tensor_that_is_merged_in_pieces_comes_out_as_in_one(tmp_path, monkeypatch, cls):
-    monkeypatch.setattr(merging, "PIECE", 7)
+    monkeypatch.setattr(pieces, "PIECE", 7)
     shapes = [(5, 9), (13,), (), (1, 1), (2, 3, 4)]
     base = {f"h.{i}.w": some(shape, i, dtype=torch.float32) for i, shape in enumerate(shapes)}
     models = [{name: tensor + some(tensor.shape, 50 + n) for name, tensor in base.items()} for n in range(3)]

@@ -85,20 +85,18 @@ class Summing(Mean):
 
 
 class Centred(Mean):
-    elementwise: ClassVar[bool] = True
+    unit = "entry"
 
     def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:
         mean = super().combine(tensors, base, at=at)
         return mean + (tensors[0] - tensors[-1]).abs().sum()
 
 
-class Unasked(Mean):
-    def survey(self, tensor: Tensor, base: Tensor | None, *, model: int, at: TensorPlace) -> Mapping[str, Tensor]:
-        return {"size": tensor.abs().sum()}
+class Reshaping(Mean):
+    unit = "row"
 
-
-class AskedInVain(Mean):
-    surveys: ClassVar[bool] = True
+    def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:
+        return super().combine(tensors, base, at=at).reshape(at.shape)
 
 
 class Moving(Mean):
@@ -133,9 +131,8 @@ BAD = [
     Bad(Normed, "makes_numbers_of_zeros", "a division by a norm"),
     Bad(Differing, "makes_numbers_of_equal_models", "a division by a difference"),
     Bad(Summing, "keeps_what_is_equal", "idempotent: ClassVar[bool] = False"),
-    Bad(Centred, "agrees_in_pieces", "elementwise: ClassVar[bool] = False"),
-    Bad(Unasked, "is_asked_for_what_it_has", "survey is never called"),
-    Bad(AskedInVain, "is_asked_for_what_it_has", "there is no `survey`"),
+    Bad(Centred, "agrees_in_pieces", "an entry of the result depends on more"),
+    Bad(Reshaping, "agrees_in_pieces", "came out as []"),
     Bad(Moving, "works_on_a_gpu", "moved"),
     Bad(StudyingAtRandom, "studies_the_same_again", "found something else the second time"),
     Bad(StudyingByTraining, "studies_without_changing_networks", "use study.copy"),
