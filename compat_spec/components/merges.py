@@ -77,7 +77,8 @@ class TensorMerge(Merge):
     @model_validator(mode="after")
     def _has_one_vocabulary(self) -> TensorMerge:
         if self.aligns and any(True for _ in names_in(self, TaskName)):
-            raise ValueError("vocabulary must be same: the method looks at the models at work on one text")
+            what = "vocabulary must be same, and tokenizer left out"
+            raise ValueError(f"{what}: the method looks at the models at work on one text")
         if self.vocabulary == "union" and self.tokenizer is not None:
             raise ValueError("a union has a tokenizer of its own: leave out `tokenizer`, or `vocabulary`")
         return self
