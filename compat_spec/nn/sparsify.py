@@ -120,15 +120,19 @@ def _argsort(magnitudes: Tensor) -> Tensor:
 def rescalings(deltas: Numbers, kept: Sequence[Kept]) -> list[float]:
     """For each task vector, the factor that makes the sum of the magnitudes of what is kept that of the whole.
 
-    Sums are of nearly double precision. 1 where nothing is left, or something infinite.
+    Sums are in float64. 1 where nothing is left, or something infinite.
     """
     sums = []
     for start, of in deltas:
         pairs = [(delta, mask(delta, start)) for delta, mask in zip(of, kept, strict=True)]
-        sums.append([(float(d.abs().sum()), float(keep_(d, mask).abs_().sum())) for d, mask in pairs])
+        sums.append([(_sum(d.abs_()), _sum(keep_(d, mask))) for d, mask in pairs])
     factors = []
     for of_model in zip(*sums, strict=True):
         whole, left = (math.fsum(parts) for parts in zip(*of_model, strict=True))
         enough = min(whole, left) >= _NOTHING and math.isfinite(whole) and math.isfinite(left)
         factors.append(whole / left if enough else 1.0)
     return factors
+
+
+def _sum(values: Tensor) -> float:
+    return float(values.sum(dtype=torch.float64))

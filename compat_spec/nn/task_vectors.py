@@ -67,15 +67,17 @@ class ElectedSum:
 
     Args:
         like: what the sum is like: shape, type, device.
-        normalize: divide each entry by the sum of the weights that it has, unless that is zero.
+        normalize: divide each entry by the sum of the weights that it has, unless that is zero but for rounding.
     """
 
     def __init__(self, like: Tensor, normalize: bool) -> None:
         self._positive, self._negative = torch.zeros_like(like), torch.zeros_like(like)
         self._weights = (torch.zeros_like(like), torch.zeros_like(like)) if normalize else None
+        self._total, self._size = 0.0, 0.0
 
     def add(self, delta: Tensor, weight: float) -> None:
         part = delta * weight
+        self._total, self._size = self._total + weight, self._size + abs(weight)
         self._positive += part.clamp(min=0)
         self._negative += part.clamp(max=0)
         if self._weights is not None:
@@ -88,5 +90,8 @@ class ElectedSum:
         chosen = masks.select(elected, self._positive, self._negative)
         if self._weights is not None:
             divisor = masks.select(elected, *self._weights)
+            if abs(self._total) < self._size:  # weights of both signs: where they cancel out, rounding may be left
+                rounding = 4 * torch.finfo(divisor.dtype).eps * self._size
+                divisor.masked_fill_(divisor.abs() <= rounding, 0)
             chosen /= divisor.add_(torch.eq(divisor, 0, out=torch.empty_like(divisor)))
         return chosen

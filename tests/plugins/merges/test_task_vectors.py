@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -24,7 +25,7 @@ from compat_plugins.merges.task_arithmetic import TaskArithmetic
 from compat_plugins.merges.task_vectors import TaskVectorMerge
 from compat_plugins.merges.ties import Ties
 from compat_spec.errors import CompatError
-from compat_spec.nn import pieces
+from compat_spec.nn import merging, pieces
 from compat_spec.nn.checkpoint import Checkpoint
 from compat_spec.nn.merging import Model, TensorMerging, merge_tensor
 from compat_spec.nn.per_tensor import TensorPlace
@@ -159,9 +160,19 @@ def test_only_ties_and_della_normalize_and_only_dare_and_della_rescale_by_defaul
     assert [cls for cls in ALL if made[cls].uses_seed()] == RANDOM
 
 
+@pytest.fixture(params=[(1, 7), (2, 7), (5, 16)], ids=["1 thread", "2 threads", "5 threads"])
+def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """So many, and pieces of so many entries, of which a thread is given one at once."""
+    before, (count, room) = torch.get_num_threads(), request.param
+    monkeypatch.setattr(pieces, "PIECE", room)
+    monkeypatch.setattr(merging, "JOB", 1)
+    torch.set_num_threads(count)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("cls", ALL)
-def test_a_tensor_that_is_merged_in_pieces_comes_out_as_in_one(tmp_path, monkeypatch, cls):
-    monkeypatch.setattr(pieces, "PIECE", 7)
+def test_a_tensor_that_is_merged_in_pieces_comes_out_as_in_one(tmp_path, monkeypatch, threads, cls):
     shapes = [(5, 9), (13,), (), (1, 1), (2, 3, 4)]
     base = {f"h.{i}.w": some(shape, i, dtype=torch.float32) for i, shape in enumerate(shapes)}
     models = [{name: tensor + some(tensor.shape, 50 + n) for name, tensor in base.items()} for n in range(3)]
@@ -173,6 +184,7 @@ def test_a_tensor_that_is_merged_in_pieces_comes_out_as_in_one(tmp_path, monkeyp
     (tmp_path / "out").mkdir()
     TensorMerging(merge, [opened[name] for name in "abc"], opened["base"]).write(tmp_path / "out", seed=3)
     written = load_file(tmp_path / "out" / "model.safetensors")
+    monkeypatch.undo()
     for name in base:
         read = [opened[model].tensors[name] for model in ("a", "b", "c", "base")]
         depth = int(name[2]) / (len(shapes) - 1)
@@ -186,6 +198,19 @@ def test_where_nothing_agrees_or_weights_cancel_out_the_divisor_is_one():
     assert merged(Ties, tensors, base, weight=[1, 1]).tolist() == [0, 2, 3]  # a sum of zero elects plus
     assert merged(Ties, tensors, base, weight=[0.5, -0.5]).tolist() == [0, 2, 3 * -0.5 / -0.5]
     assert merged(TaskArithmetic, tensors, base, weight=[1, -1], normalize=True).tolist() == [0, 4, -3]
+
+
+@pytest.mark.parametrize("cls", ELECTED)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_weights_that_cancel_out_but_for_rounding_are_no_divisor(cls, dtype):
+    base = torch.zeros(2, dtype=dtype)
+    delta = torch.tensor([1.0, -2.0], dtype=dtype)
+    for a, b in itertools.product(range(1, 14), repeat=2):  # 0.1 + 0.6 - 0.7 is 6e-8 in float32
+        weight = [a / 10, b / 10, -(a + b) / 10]
+        result = merged(cls, [delta, delta, -delta], base, weight=weight, normalize=True)
+        torch.testing.assert_close(result, delta * 0.2 * (a + b))
+    only = merged(cls, [delta, -delta], base, weight=[1e-6, -2e-6], normalize=True)
+    torch.testing.assert_close(only, -3 * delta, msg="small weights that do not cancel out divide")
 
 
 # ------------------------------------------------------------------------------------------------------ invariants
