@@ -167,6 +167,8 @@ def test_sce_weighs_models_the_same_where_differences_are_tiny():
     base = torch.zeros(4, dtype=torch.float64)
     tensors = [torch.full((4,), 1e-4).double(), torch.full((4,), 3e-4).double()]
     torch.testing.assert_close(merged(Sce, tensors, base), torch.full((4,), 2e-4).double())
+    just = merged(Sce, [tensor * 5 for tensor in tensors], base)  # mean squares of 2.5e-6 in all
+    torch.testing.assert_close(just, torch.full((4,), (5e-4 * 1 + 15e-4 * 9) / 10).double())
     larger = merged(Sce, [tensor * 100 for tensor in tensors], base)
     torch.testing.assert_close(larger, torch.full((4,), (1e-2 * 1 + 3e-2 * 9) / 10).double())
 
@@ -206,6 +208,13 @@ def test_model_stock_by_rows(shape, dtype):
     rows = [tensor.reshape(-1, shape[-1]) for tensor in (*tensors, base)]
     expected = torch.stack([stock([row[i] for row in rows[:-1]], rows[-1][i]) for i in range(len(rows[0]))])
     close(merged(ModelStock, tensors, base, filter_wise=True), expected.view(shape))
+
+
+@pytest.mark.parametrize("filter_wise", [True, False])
+def test_model_stock_goes_as_far_when_differences_are_small(filter_wise):
+    deltas, base = [some((5, 7), seed) + 0.5 for seed in range(3)], torch.zeros(5, 7, dtype=torch.float64)
+    small = merged(ModelStock, [delta * 1e-2 for delta in deltas], base, filter_wise=filter_wise)
+    torch.testing.assert_close(small * 1e2, merged(ModelStock, deltas, base, filter_wise=filter_wise))
 
 
 def test_model_stock_keeps_the_base_where_models_contradict_each_other():
@@ -249,6 +258,14 @@ def test_arcee_fusion_takes_over_what_is_important(shape, dtype):
     assert result.equal(fused(tensor, base))
     if base.numel() > 10:
         assert 0 < int((result != base).count_nonzero()) < base.numel() / 2
+
+
+@pytest.mark.parametrize("shape", [(8,), (2, 4), (3, 2), (3, 3)])
+def test_arcee_fusion_takes_quartiles_of_any_number_and_very_different_probabilities(shape):
+    for seed in range(40):
+        base = some(shape, seed) * 6
+        tensor = base + some(shape, 100 + seed)
+        assert merged(ArceeFusion, [tensor], base).equal(fused(tensor, base))
 
 
 def test_arcee_fusion_sees_small_differences_in_float32():

@@ -88,6 +88,13 @@ def test_infinities_that_both_have_stay_and_the_rest_goes_straight():
     assert merge(a, b, 0.25).tolist() == [1.5, -math.inf, 0.5]
 
 
+def test_short_tensors_have_an_angle_too():
+    a, b = some(0), some(1)
+    merge, at = Slerp(models=("a", "b"), t=0.3), TensorPlace("w")
+    short = merge_tensor(merge, [a * 1e-6, b * 1e-6], None, at)
+    torch.testing.assert_close(short * 1e6, merge_tensor(merge, [a, b], None, at))
+
+
 def test_what_is_given_does_not_change():
     a, b = some(0), some(1)
     merge(a, b)

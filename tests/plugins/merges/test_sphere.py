@@ -94,6 +94,25 @@ def test_nuslerp_goes_straight_between_opposite_vectors(flatten):
     torch.testing.assert_close(result, a * (0.75 - 0.5))
 
 
+@pytest.mark.parametrize("cls", [Nuslerp, Multislerp, Karcher])
+def test_nearly_opposite_vectors_still_have_an_arc(cls):
+    angle = math.pi - 0.004
+    first, middle, last = (
+        torch.tensor([math.cos(one), math.sin(one)], dtype=torch.float64) for one in (0, angle / 2, angle)
+    )
+    torch.testing.assert_close(merged(cls, [first, last]), middle, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("flatten", [True, False])
+def test_nuslerp_counts_small_and_negative_weights_and_small_vectors_by_their_ratio(flatten):
+    tensors = [some((5, 7), seed) for seed in range(2)]
+    expected = merged(Nuslerp, tensors, weight=[1, 3], nuslerp_flatten=flatten)
+    for weight in ([1e-3, 3e-3], [-1, -3]):
+        torch.testing.assert_close(merged(Nuslerp, tensors, weight=weight, nuslerp_flatten=flatten), expected)
+    small = merged(Nuslerp, [tensor * 1e-5 for tensor in tensors], weight=[1, 3], nuslerp_flatten=flatten)
+    torch.testing.assert_close(small * 1e5, expected)
+
+
 @pytest.mark.parametrize("flatten", [True, False])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_nuslerp_at_the_ends_is_a_model_to_the_bit(flatten, dtype):
@@ -206,6 +225,8 @@ def test_karcher_leaves_out_tensors_without_direction_but_counts_their_norms():
     tensors = [some((13,), seed) for seed in range(3)]
     scaled = merged(Karcher, [*tensors, torch.zeros_like(tensors[0])])
     torch.testing.assert_close(scaled, merged(Karcher, tensors) * 0.75)
+    short = merged(Karcher, [*tensors, some((13,), 3) * 1e-6])
+    torch.testing.assert_close(short, merged(Karcher, tensors) * 0.75, rtol=1e-4, atol=1e-4)
     assert merged(Karcher, [torch.zeros(3), torch.zeros(3)]).tolist() == [0, 0, 0]
 
 

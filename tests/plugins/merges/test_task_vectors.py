@@ -200,6 +200,23 @@ def test_where_nothing_agrees_or_weights_cancel_out_the_divisor_is_one():
     assert merged(TaskArithmetic, tensors, base, weight=[1, -1], normalize=True).tolist() == [0, 4, -3]
 
 
+@pytest.mark.parametrize("cls", [TaskArithmetic, Ties])
+@pytest.mark.parametrize("weight", [[-1, -3], [-1e-3, -3e-3], [1e-4, 3e-4]])
+def test_negative_and_small_sums_of_weights_divide(cls, weight):
+    base, delta = some((3,)), some((3,), 1)
+    result = merged(cls, [base + delta, base + 2 * delta], base, weight=weight, normalize=True)
+    close(result, base + delta * 7 / 4)
+
+
+def test_what_is_tiny_is_rescaled_and_what_is_infinite_is_not():
+    base = torch.zeros(4, dtype=torch.float64)
+    tiny = torch.tensor([3e-6, 1e-6, 1e-6, 1e-6]).double()
+    result = merged(Ties, [tiny], base, density=0.25, rescale=True)
+    torch.testing.assert_close(result, torch.tensor([6e-6, 0, 0, 0]).double(), rtol=1e-6, atol=0)
+    outlier = torch.tensor([math.inf, 3.0, 1.0, 1.0]).double()
+    assert merged(Breadcrumbs, [outlier], base, density=0.5, gamma=0.25, rescale=True).tolist() == [0, 3, 1, 0]
+
+
 @pytest.mark.parametrize("cls", ELECTED)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_weights_that_cancel_out_but_for_rounding_are_no_divisor(cls, dtype):
