@@ -17,7 +17,8 @@ from compat_spec.cli.terminal import bars, display
 from compat_spec.cli.words import counted, size_in_words, time_in_words
 
 if TYPE_CHECKING:
-    from compat_spec.run.single_merge import Forecast, SingleMerge
+    from compat_spec.run.forecast import Forecast
+    from compat_spec.run.single_merge import SingleMerge
     from compat_spec.spec import Spec
 
 

@@ -15,7 +15,8 @@ from compat_spec.components import TensorMerge
 from compat_spec.nn.block_names import block_count
 from compat_spec.nn.checkpoint import TensorSource
 from compat_spec.nn.merged_config import CONFIG, check_mergeable, check_one_stack, note_dtype, restack_config
-from compat_spec.nn.merging import Model, TensorMerging
+from compat_spec.nn.merging import TensorMerging
+from compat_spec.nn.outline import Model
 from compat_spec.nn.tied import with_names_of
 from compat_spec.nn.weights import Weights
 from compat_spec.run.vocabularies import ResultVocabulary

@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,6 @@ from compat_spec.components import Executor, ModelSource, TaskName, TensorMerge,
 from compat_spec.errors import CompatError, UsageError
 from compat_spec.nn.checkpoint import INDEX, Checkpoint
 from compat_spec.nn.merged_config import CONFIG
-from compat_spec.nn.merging import TensorMerging
 from compat_spec.nn.shards import SHARD_BYTES, copy_tensors
 from compat_spec.nn.weights import Weights
 from compat_spec.plan import Plan
@@ -24,6 +22,7 @@ from compat_spec.plan.needed import needed_steps
 from compat_spec.plan.points import Assignment, Points, select
 from compat_spec.run.appearing import appearing
 from compat_spec.run.folders import merging_of, write_beside
+from compat_spec.run.forecast import Forecast, forecast_of, forecast_of_adapter
 from compat_spec.run.model_card import model_card, spec_of_merge
 from compat_spec.run.studying import TensorStudy
 from compat_spec.spec.problems import nearest
@@ -33,24 +32,6 @@ from compat_spec.store import ArtifactRef, Store
 if TYPE_CHECKING:
     from compat_spec.run.events import Listener
     from compat_spec.run.experiment import RunSummary
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What writing a merge takes.
-
-    Attributes:
-        steps: how many steps come first (trainings, for example), because the store lacks what they make.
-        first: the merges that come first, by name; what they write is read again, and removed at the end.
-        bytes_to_read: None when that is not known before these steps and merges.
-    """
-
-    steps: int
-    tensors: int | None = None
-    bytes_to_read: int | None = None
-    bytes_to_write: int | None = None
-    largest_bytes: int | None = None
-    first: Mapping[str, Forecast] = field(default_factory=dict)
 
 
 class SingleMerge:
@@ -145,26 +126,8 @@ class SingleMerge:
             return Forecast(0, first={name: inner.forecast() for name, inner in self._inner.items()})
         with merging_of(self.merge, self._all_places()) as merging:
             if adapter is not None:
-                return self._forecast_adapter(merging, adapter)
-            return Forecast(
-                0, len(merging.outputs), merging.bytes_to_read, merging.bytes_to_write, merging.largest_bytes
-            )
-
-    def _forecast_adapter(self, merging: TensorMerging, rank: int) -> Forecast:
-        from compat_spec.nn.adapters import Adapted
-
-        models = [model.tensors for model in merging.models]
-        changed = {name for tensors in models if isinstance(tensors, Adapted) for name in tensors.changed}
-        sizes = [4 * rank * side for name in changed for side in merging.outputs[name].shape]
-        read = [*models, *([merging.base.tensors] if merging.base is not None else [])]
-        with Checkpoint(self._only_start()) as start:
-            size = sum(
-                tensors.bytes(name)
-                for name, output in merging.outputs.items()
-                if not output.kept
-                for tensors in (*read, start)
-            )
-        return Forecast(0, len(sizes), size, sum(sizes), max(sizes, default=0))
+                return forecast_of_adapter(merging, self._only_start(), adapter)
+            return forecast_of(merging)
 
     def write(
         self,

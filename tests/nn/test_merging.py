@@ -14,7 +14,8 @@ from compat_spec.components import TensorMerge
 from compat_spec.errors import CompatError
 from compat_spec.nn import pieces
 from compat_spec.nn.checkpoint import Checkpoint
-from compat_spec.nn.merging import Model, TensorMerging
+from compat_spec.nn.merging import TensorMerging
+from compat_spec.nn.outline import Model
 
 
 class Mean(TensorMerge):

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from compat_plugins.merges.passthrough import Passthrough
 from compat_spec.errors import CompatError
 from compat_spec.nn.checkpoint import Checkpoint
-from compat_spec.nn.merging import Model, TensorMerging, merge_tensor
+from compat_spec.nn.merging import TensorMerging, merge_tensor
 from compat_spec.nn.network import load_network, save_network
+from compat_spec.nn.outline import Model
 from compat_spec.nn.per_tensor import TensorPlace
 from compat_spec.spec import SpecError
 from compat_spec.store import ArtifactRef

@@ -27,7 +27,8 @@ from compat_plugins.merges.ties import Ties
 from compat_spec.errors import CompatError
 from compat_spec.nn import merging, pieces
 from compat_spec.nn.checkpoint import Checkpoint
-from compat_spec.nn.merging import Model, TensorMerging, merge_tensor
+from compat_spec.nn.merging import TensorMerging, merge_tensor
+from compat_spec.nn.outline import Model
 from compat_spec.nn.per_tensor import TensorPlace
 from tests.plugins.merges.tensors import SHAPES, close, merged, some, tuned
 
