@@ -146,7 +146,7 @@ def by_tangents(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
 def test_multislerp_by_its_definition(shape, dtype, normalize):
     tensors, base = tuned(3, shape, dtype)
     tensors[1] = tensors[1] * 3
-    weights = [0.7, 0.2, 0.4]
+    weights = [0.7, -0.2, 0.4]
     shares = [weight / sum(weights) for weight in weights] if normalize else weights
     parameters = {"weight": weights, "normalize_weights": normalize, "eps": 1e-12}
     close(merged(Multislerp, tensors, **parameters), by_tangents(tensors, shares))
