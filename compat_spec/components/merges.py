@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import Field, model_validator
@@ -97,7 +97,7 @@ class TensorMerge(Merge):
         """What `combine` has to know beside the tensors, found once before the first: `combine` has it as `at.found`.
 
         For methods that look at the models at work, on the tasks that fields of type `TaskName` name, or at all of
-        their tensors together.
+        their tensors together. What takes much memory is returned as `study.put_aside(…)`.
         """
         return {}
 
@@ -171,6 +171,12 @@ class MergeStudy(Protocol):
         """The tensors of one of `models`, or of `base` (None), read from the disk each time one is asked for."""
 
     def encoded(self, task: TaskName, split: str) -> EncodedSplit: ...
+
+    def put_aside(self, tensors: Iterable[tuple[str, Tensor]]) -> Mapping[str, Tensor]:
+        """Tensors by name, written to the disk as they come; each is read when it is asked for.
+
+        They are there as long as the mapping is. `compat_spec.nn.aside.read_piece` reads some entries of one.
+        """
 
     def progress(self, done: int, total: int, note: str = "") -> None: ...
 

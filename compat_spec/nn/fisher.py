@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -22,11 +23,12 @@ def diagonal_fisher(
     context: int | None,
     device: torch.device | str,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[nn.Parameter, Tensor]:
+) -> Iterator[tuple[nn.Parameter, Tensor]]:
     """The mean over sequences of the squared gradient of a sequence's log-likelihood, by parameter, on `device`.
 
     A sequence is a window of the split, its log-likelihood that of its scored tokens. Each has a backward pass of its
-    own: the gradient of a batch, squared, would be that of the batch's sum.
+    own: the gradient of a batch, squared, would be that of the batch's sum. Gradients are squared one by one as the
+    pass makes them, so that no two are held.
 
     Matena and Raffel, "Merging Models with Fisher-Weighted Averaging", 2021, arXiv:2111.09832, with the tokens of the
     data in place of tokens drawn from the network ("empirical").
@@ -46,23 +48,39 @@ def diagonal_fisher(
             parameter.data = parameter.data.float()
         parameter.requires_grad_(parameter.is_floating_point())
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    total = [torch.zeros_like(parameter, requires_grad=False) for parameter in parameters]
     windows = spread_windows(encoded, sequences, context_length(network, context))
-    for done, (start, stop) in enumerate(windows, 1):
-        ids = encoded.ids[start - 1 : stop].to(device, torch.int64)
-        scored = encoded.scored[start:stop].to(device)
-        try:
-            logits = network.logits(ids[None, :-1])[0]
-            loss = F.cross_entropy(logits[scored], ids[1:][scored], reduction="sum")
-            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-        except torch.OutOfMemoryError:
-            raise CompatError(
-                f"the device has no memory for the gradients of one sequence of {stop - start} tokens; choose a "
-                "smaller `context`"
-            ) from None
-        for squares, gradient in zip(total, gradients, strict=True):
-            if gradient is not None:
-                squares.addcmul_(gradient, gradient)
-        if progress is not None:
-            progress(done, len(windows))
-    return {parameter: squares / len(windows) for parameter, squares in zip(parameters, total, strict=True)}
+    with _squares_of_gradients(parameters) as total:
+        for done, (start, stop) in enumerate(windows, 1):
+            ids = encoded.ids[start - 1 : stop].to(device, torch.int64)
+            scored = encoded.scored[start:stop].to(device)
+            try:
+                logits = network.logits(ids[None, :-1])[0]
+                loss = F.cross_entropy(logits[scored], ids[1:][scored], reduction="sum")
+                torch.autograd.backward(loss)
+            except torch.OutOfMemoryError:
+                raise CompatError(
+                    f"the device has no memory for the gradients of one sequence of {stop - start} tokens; choose a "
+                    "smaller `context`"
+                ) from None
+            if progress is not None:
+                progress(done, len(windows))
+    for parameter in parameters:
+        yield parameter, total.pop(parameter).div_(len(windows))
+
+
+@contextmanager
+def _squares_of_gradients(parameters: Sequence[nn.Parameter]) -> Iterator[dict[nn.Parameter, Tensor]]:
+    """While it is open, adds up the square of every gradient that a backward pass makes, and drops the gradient."""
+    total = {parameter: torch.zeros_like(parameter, requires_grad=False) for parameter in parameters}
+
+    def add(parameter: nn.Parameter) -> None:
+        assert parameter.grad is not None
+        total[parameter].addcmul_(parameter.grad, parameter.grad)
+        parameter.grad = None
+
+    handles = [p.register_post_accumulate_grad_hook(add) for p in parameters]  # type: ignore[no-untyped-call]
+    try:
+        yield total
+    finally:
+        for handle in handles:
+            handle.remove()

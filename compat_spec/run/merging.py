@@ -37,7 +37,7 @@ def _merge_tensors(merge: TensorMerge, step: Step, workspace: Workspace, device:
     refs |= {role.removeprefix("model:"): ref for role, ref in step.inputs.items() if role.startswith("model:")}
     places = {name: Weights(workspace.store.path(ref)) for name, ref in refs.items()}
     with merging_of(merge, places) as merging:
-        study = StepStudy(step, workspace, device, merging, places, tell)
+        study = StepStudy(step, workspace, device, merging, places, folder, tell)
         with seeded(step.seed or 0):
             found = merge.study(study)
         merging.write(

@@ -156,7 +156,7 @@ class SingleMerge:
                 with merging_of(self.merge, places) as merging:
                     _check_room(folder, merging.bytes_to_write)
                     seed = self.spec.seeds[0]
-                    study = TensorStudy(merging, places, seed=seed, device=device, progress=progress)
+                    study = TensorStudy(merging, places, folder, seed=seed, device=device, progress=progress)
                     merging.write(
                         folder,
                         seed=seed,
@@ -202,7 +202,7 @@ class SingleMerge:
                 raise UsageError(f"{self.name} cannot be written as an adapter: it has other blocks than its models")
             models = [model.tensors for model in merging.models if isinstance(model.tensors, Adapted)]
             seed = self.spec.seeds[0]
-            study = TensorStudy(merging, places, seed=seed, device="cpu", progress=progress)
+            study = TensorStudy(merging, places, folder, seed=seed, device="cpu", progress=progress)
             found = self.merge.study(study)
             card = self._card(out, library="peft", relation="adapter")
             (folder / "README.md").write_text(card, "utf-8")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from compat_spec.components import TaskName
 from compat_spec.errors import CompatError
+from compat_spec.nn.aside import TensorsAside
 from compat_spec.nn.data import EncodedSplit
 from compat_spec.nn.merging import TensorMerging
 from compat_spec.nn.weights import Weights
@@ -27,15 +29,24 @@ class TensorStudy:
 
     Args:
         places: where the models lie, by the names in the merge's `models`.
+        folder: where there is room for what is put aside.
 
     Attributes:
         facts: what the merge recorded.
     """
 
     def __init__(
-        self, merging: TensorMerging, places: Mapping[str, Weights], *, seed: int, device: str, progress: Progress
+        self,
+        merging: TensorMerging,
+        places: Mapping[str, Weights],
+        folder: Path,
+        *,
+        seed: int,
+        device: str,
+        progress: Progress,
     ) -> None:
         self._places = places
+        self._folder = folder
         self.seed = seed
         self.device = device
         self.facts: dict[str, Any] = {}
@@ -66,6 +77,9 @@ class TensorStudy:
     def encoded(self, task: TaskName, split: str) -> EncodedSplit:
         raise CompatError(f"the task {task} cannot be read here: only tensors are open")
 
+    def put_aside(self, tensors: Iterable[tuple[str, Tensor]]) -> TensorsAside:
+        return TensorsAside(self._folder, tensors)
+
     def progress(self, done: int, total: int, note: str = "") -> None:
         self._progress(done, total, note)
 
@@ -83,9 +97,10 @@ class StepStudy(TensorStudy):
         device: str,
         merging: TensorMerging,
         places: Mapping[str, Weights],
+        folder: Path,
         progress: Progress,
     ) -> None:
-        super().__init__(merging, places, seed=step.seed or 0, device=device, progress=progress)
+        super().__init__(merging, places, folder, seed=step.seed or 0, device=device, progress=progress)
         self._step = step
         self._workspace = workspace
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Unpack
 
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from compat_spec.components import Example, FeatureChoice, Task, TaskName
 from compat_spec.errors import InterruptedRun
+from compat_spec.nn.aside import TensorsAside
 from compat_spec.nn.data import EncodedSplit, encode
 from compat_spec.nn.evaluation import TokenScores, token_scores
 from compat_spec.nn.features import feature_batches, features
@@ -111,6 +114,9 @@ class InMemoryStudy:
         network = self.base if model is None else self.networks[model]
         assert network is not None, "this merge has no base"
         return {name: parameter.detach().clone() for name, parameter in network.module.named_parameters()}
+
+    def put_aside(self, tensors: Iterable[tuple[str, Tensor]]) -> TensorsAside:
+        return TensorsAside(Path(tempfile.gettempdir()), tensors)
 
     def encoded(self, task: TaskName, split: str) -> EncodedSplit:
         return self.split

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from compat_plugins.merges.on_tasks import OnTasks, check_found
+from compat_plugins.merges.on_tasks import OnTasks, check_squares
 from compat_plugins.merges.weights import check_sum, shares
 from compat_spec.components import MergeStudy
 from compat_spec.nn.per_tensor import PerModel, TensorPlace
@@ -25,6 +25,8 @@ class Fisher(OnTasks):
     Matena and Raffel, "Merging Models with Fisher-Weighted Averaging", 2021, arXiv:2111.09832.
     """
 
+    unit = "entry"
+
     weight: PerModel[Annotated[FiniteFloat, Field(ge=0)]] = Field(
         default=1.0, description="How much each model counts: one number for all, or one per model."
     )
@@ -39,16 +41,19 @@ class Fisher(OnTasks):
         return self
 
     def study(self, study: MergeStudy) -> Mapping[str, Tensor]:
+        return study.put_aside(self._fishers(study))
+
+    def _fishers(self, study: MergeStudy) -> Iterator[tuple[str, Tensor]]:
         from compat_spec.nn.fisher import diagonal_fisher
 
-        found: dict[str, Tensor] = {}
+        what = "Fisher information"
         for model, name in enumerate(self.models):
-            fishers = self.look_at(study, model, study.copy(model), diagonal_fisher, "Fisher information")
-            check_found("Fisher information", fishers, name)
-            found |= {_key(model, tensor): fisher.cpu() for tensor, fisher in fishers.items()}
-        return found
+            for tensor, fisher in self.look_at(study, model, study.copy(model), diagonal_fisher, what):
+                check_squares(what, fisher, tensor, name)
+                yield _key(model, tensor), fisher
 
     def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:
+        from compat_spec.nn.aside import read_piece
         from compat_spec.nn.averages import weighted_average
 
         weights = shares(at.values(self.weight, len(tensors)), at)
@@ -56,8 +61,10 @@ class Fisher(OnTasks):
         if keys[0] not in at.found:
             return weighted_average(tensors, weights)
         first = tensors[0]
+        here = at.start, at.start + first.numel()
         fishers = [
-            weight * at.found[key].to(first).clamp(min=self.floor) for weight, key in zip(weights, keys, strict=True)
+            weight * read_piece(at.found, key, *here).to(first).clamp(min=self.floor)
+            for weight, key in zip(weights, keys, strict=True)
         ]
         total = sum(fishers[1:], fishers[0])
         # as the first plus differences from it, so that equal tensors come out exactly

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import Field
@@ -32,13 +32,13 @@ class OnTasks(TensorMerge):
     )
 
     def look_at(
-        self, study: MergeStudy, model: int, network: Network, look: Callable[..., Mapping[Any, V]], what: str
-    ) -> dict[str, V]:
+        self, study: MergeStudy, model: int, network: Network, look: Callable[..., Iterable[tuple[Any, V]]], what: str
+    ) -> Iterator[tuple[str, V]]:
         """What `look` finds of the parameters of a model on its task, by what its checkpoint calls them.
 
         Args:
-            look: called with the network, its data, and `sequences`, `context`, `device` and `progress`; returns what
-                it found by parameter.
+            look: called with the network, its data, and `sequences`, `context`, `device` and `progress`; gives what it
+                finds, parameter by parameter.
             what: it looks for, for the user who waits.
         """
         from compat_spec.nn.parameter_names import parameters_by_tensor
@@ -47,6 +47,9 @@ class OnTasks(TensorMerge):
             study.progress(model * total + done, len(self.models) * total, f"{what} of {self.models[model]}")
 
         task = self.on if isinstance(self.on, TaskName) else self.on[model]
+        tensors: dict[int, list[str]] = {}
+        for tensor, parameter in parameters_by_tensor(network.module, study.tensors(model)).items():
+            tensors.setdefault(id(parameter), []).append(tensor)
         found = look(
             network,
             study.encoded(task, self.split),
@@ -55,14 +58,14 @@ class OnTasks(TensorMerge):
             device=study.device,
             progress=tell,
         )
-        parameters = parameters_by_tensor(network.module, study.tensors(model))
-        return {tensor: found[parameter] for tensor, parameter in parameters.items() if parameter in found}
+        for parameter, value in found:
+            for tensor in tensors.get(id(parameter), ()):
+                yield tensor, value
 
 
-def check_found(what: str, found: Mapping[str, Tensor], model: str) -> None:
-    """Refuse squares, by tensor, that are not finite or negative. Raises `CompatError`, naming tensor and model."""
-    for name, squares in found.items():
-        if not bool(squares.isfinite().all()):
-            raise CompatError(f"the {what} of {name} of {model} is not finite: the model cannot compute on this task")
-        if bool((squares < 0).any()):
-            raise CompatError(f"the {what} of {name} of {model} is negative, which squares cannot be")
+def check_squares(what: str, squares: Tensor, tensor: str, model: str) -> None:
+    """Refuse squares that are not finite or negative. Raises `CompatError`, naming tensor and model."""
+    if not bool(squares.isfinite().all()):
+        raise CompatError(f"the {what} of {tensor} of {model} is not finite: the model cannot compute on this task")
+    if bool((squares < 0).any()):
+        raise CompatError(f"the {what} of {tensor} of {model} is negative, which squares cannot be")

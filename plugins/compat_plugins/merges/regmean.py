@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from compat_plugins.merges.on_tasks import OnTasks, check_found
+from compat_plugins.merges.on_tasks import OnTasks, check_squares
 from compat_spec.components import MergeStudy
 from compat_spec.nn.per_tensor import PerTensor, TensorPlace
 
@@ -31,23 +31,25 @@ class RegMean(OnTasks):
     )
 
     def study(self, study: MergeStudy) -> Mapping[str, Tensor]:
+        return study.put_aside(self._grams(study))
+
+    def _grams(self, study: MergeStudy) -> Iterator[tuple[str, Tensor]]:
         from compat_spec.nn.gram import input_grams
 
-        found: dict[str, Tensor] = {}
         for model, name in enumerate(self.models):
             grams = self.look_at(study, model, study.network(model), input_grams, "inputs of the layers")
-            diagonals = {tensor: gram.matrix.diagonal() for tensor, gram in grams.items()}
-            check_found("Gram matrix of the inputs", diagonals, name)
-            found |= {_key(model, gram.axis, tensor): gram.matrix for tensor, gram in grams.items()}
-        return found
+            for tensor, gram in grams:
+                check_squares("Gram matrix of the inputs", gram.matrix.diagonal(), tensor, name)
+                yield _key(model, gram.axis, tensor), gram.matrix
 
     def combine(self, tensors: Sequence[Tensor], base: Tensor | None, *, at: TensorPlace) -> Tensor:
         from compat_spec.nn.averages import mean
         from compat_spec.nn.gram import InputGram, regression_mean
 
         for axis in (0, 1):
-            if _key(0, axis, at.name) in at.found:
-                grams = [InputGram(at.found[_key(model, axis, at.name)], axis) for model in range(len(tensors))]
+            keys = [_key(model, axis, at.name) for model in range(len(tensors))]
+            if all(key in at.found for key in keys):
+                grams = (InputGram(at.found[key], axis) for key in keys)
                 return regression_mean(tensors, grams, at.value(self.alpha))
         return mean(tensors)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from compat_spec.components import Example, MergeStudy, TaskName, TensorMerge
+from compat_spec.nn.aside import TensorsAside
 from compat_spec.nn.data import EncodedSplit, encode
 from compat_spec.nn.merging import merge_tensor
 from compat_spec.nn.network import Network
@@ -41,6 +44,9 @@ class MadeUpStudy(MergeStudy):
     def tensors(self, model: int | None) -> Mapping[str, Tensor]:
         assert model is not None
         return checkpoint(self._networks[model])
+
+    def put_aside(self, tensors: Iterable[tuple[str, Tensor]]) -> TensorsAside:
+        return TensorsAside(Path(tempfile.gettempdir()), tensors)
 
     def encoded(self, task: TaskName, split: str) -> EncodedSplit:
         return self._tasks[task]

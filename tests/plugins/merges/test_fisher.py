@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -45,7 +47,7 @@ def by_backward(network: Network, encoded, windows: list[Window]) -> dict[str, t
 @pytest.mark.parametrize("sequences", [1, 2, 100])
 def test_the_information_is_the_mean_of_squared_gradients_of_each_sequence(model_type, encoded, sequences):
     network, same = (networks(model_type)[0] for _ in range(2))
-    found = diagonal_fisher(network, encoded, sequences=sequences, context=CONTEXT, device="cpu")
+    found = dict(diagonal_fisher(network, encoded, sequences=sequences, context=CONTEXT, device="cpu"))
     windows = spread_windows(encoded, sequences, CONTEXT)
     expected = by_backward(same, encoded, windows)
     for name, parameter in network.module.named_parameters():
@@ -127,6 +129,15 @@ def test_what_no_task_determines_and_what_is_no_parameter_is_averaged():
     for name in ("w", "other"):
         result = merge_tensor(fisher(weight=[1, 3]), [one, two], None, TensorPlace(name, found=tiny))
         torch.testing.assert_close(result, one / 4 + two * 3 / 4)
+
+
+def test_pieces_are_weighted_by_their_own_information():
+    one, two, a, b = torch.rand(4, 3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
+    place = TensorPlace("w", found={"0:w": a, "1:w": b})
+    expected = ((a * one + b * two) / (a + b)).flatten()
+    for start, stop in ((0, 4), (4, 15)):
+        given = [tensor.flatten()[start:stop] for tensor in (one, two)]
+        torch.testing.assert_close(fisher().combine(given, None, at=replace(place, start=start)), expected[start:stop])
 
 
 def test_a_model_that_cannot_compute_is_refused_by_name():

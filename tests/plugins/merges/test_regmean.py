@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from compat_plugins.merges.regmean import RegMean
 from compat_spec.errors import CompatError
 from compat_spec.nn.gram import InputGram, input_grams, regression_mean
+from compat_spec.nn.merging import merge_tensor
 from compat_spec.nn.network import Network
+from compat_spec.nn.per_tensor import TensorPlace
 from compat_spec.nn.windows import spread_windows
-from tests.builders import tiny_network
+from tests.builders import byte_tokenizer, tiny_network
 from tests.plugins.merges.studies import MadeUpStudy, checkpoint, merged, text
 
 A, B = text("the quick brown fox jumps", "over"), text("12 + 30 = 42", "7 * 6 = 42", prompt="calculate ")
@@ -140,7 +144,7 @@ def networks(model_type: str, **sizes: object) -> list[Network]:
 @pytest.mark.parametrize("model_type", ["gpt2", "qwen3"])
 def test_the_grams_are_those_of_all_rows_that_each_layer_is_fed(model_type, encoded):
     network = networks(model_type)[0]
-    found = input_grams(network, encoded, sequences=256, context=CONTEXT, device="cpu")
+    found = dict(input_grams(network, encoded, sequences=256, context=CONTEXT, device="cpu"))
     expected_layers = {name for name, part in network.module.named_modules() if hasattr(part, "weight")}
     by_name = {name: found[p] for name, p in network.module.named_parameters() if p in found}
     assert {name.removesuffix(".weight") for name in by_name} <= expected_layers
@@ -159,11 +163,83 @@ def test_the_head_is_fitted_unless_it_is_tied_to_the_embeddings(tied):
     assert not [key for key in found if "embed_tokens" in key or "norm" in key]
 
 
+def grams_of(network: Network, encoded=A) -> dict[str, InputGram]:
+    names = {parameter: name for name, parameter in network.module.named_parameters()}
+    return {names[w]: g for w, g in input_grams(network, encoded, sequences=256, context=CONTEXT, device="cpu")}
+
+
 def test_layers_that_are_fed_alike_share_their_gram():
-    found = regmean(models=["one"]).study(MadeUpStudy(networks("qwen3")[:1], {"a": A}))
+    found = grams_of(networks("qwen3")[0])
     attention = BLOCK["qwen3"] + "self_attn."
-    q, k, o = (found[f"0:1:{attention}{name}_proj.weight"] for name in "qko")
-    assert q.data_ptr() == k.data_ptr() != o.data_ptr()
+    q, k, o = (found[f"{attention}{name}_proj.weight"].matrix for name in "qko")
+    assert q is k
+    assert k is not o
+
+
+@pytest.mark.parametrize("at_once", [1, 200, 600])
+@pytest.mark.parametrize("model_type", ["gpt2", "qwen3"])
+def test_grams_that_do_not_fit_into_memory_at_once_are_the_same(model_type, at_once, monkeypatch):
+    network, told = networks(model_type)[0], []
+    expected = grams_of(network)
+    monkeypatch.setattr("compat_spec.nn.gram.AT_ONCE", at_once)
+    monkeypatch.setattr(Network, "logits", lambda self, ids: told.append(ids) or self.module(ids).logits)
+    found = grams_of(network)
+    assert len(told) > len(spread_windows(A, 256, CONTEXT)), "it reads several times"
+    assert found.keys() == expected.keys()
+    assert all(gram.axis == expected[name].axis for name, gram in found.items())
+    assert all(gram.matrix.equal(expected[name].matrix) for name, gram in found.items())
+
+
+class Experts(nn.Module):
+    """The first expert gets the first token of a sequence; the second gets none; what is beside gets all, now and then.
+
+    `late` follows the layer before it from the second sequence on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        names = ("every", "late", "first", "none")
+        self.layers = nn.ModuleDict({name: nn.Linear(5, 3, bias=False) for name in names})
+        self.embedding = nn.Embedding(257, 5)
+        self.calls = 0
+
+    def forward(self, input_ids: Tensor, use_cache: bool) -> SimpleNamespace:
+        x = self.embedding(input_ids)
+        self.calls += 1
+        answer = self.layers["every"](x)
+        if self.calls > 1:
+            answer = answer + self.layers["late"](x)
+        self.layers["first"](x[0, :1])
+        return SimpleNamespace(logits=answer)
+
+
+def test_each_expert_has_the_gram_of_the_tokens_that_it_was_fed():
+    module = Experts()
+    module.config = SimpleNamespace(max_position_embeddings=CONTEXT)
+    found = grams_of(Network(module, byte_tokenizer()))
+    windows = spread_windows(A, 256, CONTEXT)
+    fed = [module.embedding(A.ids[start - 1 : stop - 1].long()).detach().double() for start, stop in windows]
+    rows = {"every": fed, "late": fed[1:], "first": [x[:1] for x in fed], "none": [fed[0][:0]]}
+    assert len(fed) > 2
+    for name, of in rows.items():
+        x = torch.cat(of)
+        expected = x.T @ x / sum(map(len, fed))
+        torch.testing.assert_close(found[f"layers.{name}.weight"].matrix, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("alpha", [0.9, 1.0])
+def test_a_layer_that_only_one_model_fed_is_that_model_s(alpha):
+    weights, inputs = [random(4, 3, seed=s) for s in (2, 3)], random(20, 4)
+    nothing = InputGram(torch.zeros(4, 4).double(), 0)
+    result = regression_mean(weights, [gram(inputs, 0), nothing], alpha)
+    torch.testing.assert_close(result, weights[0], atol=1e-12, rtol=0)
+
+
+def test_a_layer_that_is_tied_in_one_model_alone_is_averaged():
+    one, two = random(2, 4, 4)
+    found = {"0:1:w": gram(random(9, 4), 1).matrix}
+    result = merge_tensor(regmean(), [one, two], None, TensorPlace("w", found=found))
+    torch.testing.assert_close(result, (one + two) / 2)
 
 
 @pytest.mark.parametrize("model_type", ["gpt2", "qwen3"])
