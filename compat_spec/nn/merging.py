@@ -150,7 +150,7 @@ def merge_tensor(
     given = [*tensors, *([base] if base is not None else [])]
     work = working_dtype([dtype, *(tensor.dtype for tensor in given)])
     merge.check(replace(at, shape=tuple(tensors[0].shape)))
-    ready = [tensor.to(work) for tensor in given]
+    ready = [tensor.detach().to(work) for tensor in given]  # a notebook may give parameters, which want gradients
     base = ready.pop() if base is not None else None
     pieces = pieces_in_memory(merge, ready, base)
     return _combined(merge, pieces, replace(at, shape=pieces.shape), dtype).to(tensors[0].device)

@@ -86,26 +86,19 @@ def test_nearswap_counts_small_differences_as_a_millionth():
 # -------------------------------------------------------------------------------------------------------------- ram
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", SHAPES)
-def test_ram_takes_the_mean_of_those_that_changed_an_entry(shape, dtype):
-    tensors, base = tuned(3, shape, dtype)
+def ram(tensors: list[Tensor], base: Tensor, epsilon: float) -> Tensor:
     expected = []
     for entry in zip(*lists(tensors, base), strict=True):
-        changes = [one for one in entry if abs(one) > 0.25]
+        changes = [one for one in entry if abs(one) > epsilon]
         expected.append(sum(changes) / len(changes) if changes else 0.0)
-    close(merged(Ram, tensors, base, epsilon=0.25), onto(base, expected))
+    return onto(base, expected)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(("r", "alpha"), [(0.1, 0.2), (0.7, 5.0)])
-def test_ram_plus_enlarges_what_is_unshared_by_the_ratio_of_what_is_shared(shape, dtype, r, alpha):
-    tensors, base = tuned(3, shape, dtype)
+def ram_plus(tensors: list[Tensor], base: Tensor, epsilon: float, *, r: float, alpha: float) -> Tensor:
     entries = list(zip(*lists(tensors, base), strict=True))
-    changed = [[abs(one) > 0.25 for one in entry] for entry in entries]
+    changed = [[abs(one) > epsilon for one in entry] for entry in entries]
     factors = []
-    for model in range(3):
+    for model in range(len(tensors)):
         shared = sum(of[model] and sum(of) > 1 for of in changed)
         alone = sum(of[model] and sum(of) == 1 for of in changed)
         factors.append(1 + r * min(shared / alone, alpha) if alone else math.nan)
@@ -116,7 +109,23 @@ def test_ram_plus_enlarges_what_is_unshared_by_the_ratio_of_what_is_shared(shape
             expected.append(changes[0][0] * changes[0][1])
         else:
             expected.append(sum(one for one, _ in changes) / max(len(changes), 1))
-    close(merged(RamPlusTl, tensors, base, epsilon=0.25, r=r, alpha=alpha), onto(base, expected))
+    return onto(base, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_ram_takes_the_mean_of_those_that_changed_an_entry(shape, dtype):
+    tensors, base = tuned(3, shape, dtype)
+    close(merged(Ram, tensors, base, epsilon=0.25), ram(tensors, base, 0.25))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("r", "alpha"), [(0.1, 0.2), (0.7, 5.0)])
+def test_ram_plus_enlarges_what_is_unshared_by_the_ratio_of_what_is_shared(shape, dtype, r, alpha):
+    tensors, base = tuned(3, shape, dtype)
+    expected = ram_plus(tensors, base, 0.25, r=r, alpha=alpha)
+    close(merged(RamPlusTl, tensors, base, epsilon=0.25, r=r, alpha=alpha), expected)
 
 
 def test_a_difference_of_epsilon_is_no_change():

@@ -271,6 +271,15 @@ def test_infinities_that_models_and_base_share_stay_and_spoil_nothing(cls):
     assert result[:-1].isfinite().all()
 
 
+@pytest.mark.parametrize("cls", ALL)
+def test_parameters_that_want_gradients_are_merged_as_numbers(cls):
+    tensors, base = tuned(2, (4, 9), torch.float32)
+    sparse: dict[str, Any] = {} if cls is TaskArithmetic else {"density": 0.5}
+    result = merged(cls, [torch.nn.Parameter(tensor) for tensor in tensors], torch.nn.Parameter(base), **sparse)
+    assert not result.requires_grad
+    assert result.equal(merged(cls, tensors, base, **sparse))
+
+
 def test_parameters_may_differ_by_tensor():
     tensors, base = tuned(2, (4, 9))
     density = [{"mlp": 0.2, "*": 0.7}, {"gradient": [0.4, 0.6]}]
