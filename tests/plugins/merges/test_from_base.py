@@ -176,6 +176,9 @@ def test_sce_weighs_models_the_same_where_differences_are_tiny():
     base = torch.zeros(4, dtype=torch.float64)
     tensors = [torch.full((4,), 1e-4).double(), torch.full((4,), 3e-4).double()]
     torch.testing.assert_close(merged(Sce, tensors, base), torch.full((4,), 2e-4).double())
+    torch.testing.assert_close(
+        merged(Sce, [tensor * 10 for tensor in tensors], base), torch.full((4,), (1e-3 * 1 + 3e-3 * 9) / 10).double()
+    )
     larger = merged(Sce, [tensor * 100 for tensor in tensors], base)
     torch.testing.assert_close(larger, torch.full((4,), (1e-2 * 1 + 3e-2 * 9) / 10).double())
 
@@ -215,6 +218,13 @@ def test_model_stock_by_rows(shape, dtype):
     rows = [tensor.reshape(-1, shape[-1]) for tensor in (*tensors, base)]
     expected = torch.stack([stock([row[i] for row in rows[:-1]], rows[-1][i]) for i in range(len(rows[0]))])
     close(merged(ModelStock, tensors, base, filter_wise=True), expected.view(shape))
+
+
+@pytest.mark.parametrize("scale", [1e-5, 3e-3])
+def test_model_stock_takes_products_of_norms_for_a_millionth_at_least(scale):
+    base = torch.zeros(15, dtype=torch.float64)
+    tensors = [scale * (some((15,), seed) + 0.5) for seed in range(3)]
+    torch.testing.assert_close(merged(ModelStock, tensors, base), stock(tensors, base), rtol=1e-9, atol=0)
 
 
 def test_model_stock_keeps_the_base_where_models_contradict_each_other():

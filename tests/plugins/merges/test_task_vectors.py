@@ -144,7 +144,9 @@ def test_breadcrumbs_drops_outliers_and_the_smallest(cls, shape, dtype, rescale)
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("cls", ALL)
-@pytest.mark.parametrize("weights", [WEIGHTS, [0.7, -0.2, 0.4], [1.0, -1.0, 0.0], [-0.7, 0.2, -0.4]])
+@pytest.mark.parametrize(
+    "weights", [WEIGHTS, [0.7, -0.2, 0.4], [1.0, -1.0, 0.0], [-0.7, 0.2, -0.4], [0.03, 0.01, 0.02]]
+)
 @pytest.mark.parametrize("normalize", [True, False])
 def test_a_density_of_one_keeps_everything(cls, weights, normalize, dtype):
     tensors, base = tuned(3, (4, 9), dtype)
