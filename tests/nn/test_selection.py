@@ -90,6 +90,30 @@ def test_what_lies_between_the_bounds_is_a_small_part_of_all(monkeypatch):
     assert max(kept) < size / 50
 
 
+@pytest.mark.parametrize("share", [0.0001, 0.3, 0.6, 0.9999])
+@pytest.mark.parametrize("large", [True, False])
+def test_a_sample_that_misleads_costs_time_and_changes_nothing(share, large):
+    size = 4 * selection.SAMPLE + 3
+    values = torch.rand(size, generator=torch.Generator().manual_seed(0)).mul_(1000).round_()
+    looked_at = torch.arange(0, size, 5)
+    values[looked_at] += 2000 if large else -2000
+    count = int(share * size)
+    numbers = numbers_of([values], 1 << 14)
+    ((cut,),) = largest(numbers, [[count]])
+    expected = torch.zeros(size, dtype=torch.bool)
+    expected[values.argsort(descending=True, stable=True)[:count]] = True
+    assert masks(numbers, [cut], 0) == [expected.tolist()]
+
+
+def test_tiny_and_huge_numbers_are_told_apart():
+    tiny = 2.0**-149
+    values = [0.0, tiny, -0.0, 2 * tiny, -tiny, 3e38, tiny, -3e38, 0.0]
+    for dtype in (torch.float32, torch.float64):
+        numbers = numbers_of([torch.tensor(values, dtype=dtype)], 2)
+        (cuts,) = largest(numbers, [list(range(len(values) + 1))])
+        assert masks(numbers, cuts, 0) == [by_sorting(values, count) for count in range(len(values) + 1)]
+
+
 @given(values=st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=30), data=st.data())
 def test_order_statistics_are_those_of_the_sorted_list(values, data):
     ranks = data.draw(st.lists(st.integers(0, len(values) - 1), min_size=1, max_size=4))

@@ -28,7 +28,16 @@ def some(count: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
 
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize(
-    "weights", [[1.0, 1.0, 1.0], [0.2, 0.5, 0.1], [1.0, -1.0, 1.0], [0.5, -3.0, 1.0], [0.0, 0.0, 2.0]]
+    "weights",
+    [
+        [1.0, 1.0, 1.0],
+        [0.2, 0.5, 0.1],
+        [1.0, -1.0, 1.0],
+        [0.5, -3.0, 1.0],
+        [0.0, 0.0, 2.0],
+        [-1.0, -0.5, -2.0],
+        [0.03, 0.01, 0.02],
+    ],
 )
 def test_the_weighted_sum_divided_by_the_weights_when_normalized(weights, normalize):
     tensors = some(3)

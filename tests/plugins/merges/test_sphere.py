@@ -87,6 +87,13 @@ def test_nuslerp_of_weights_that_cancel_out_takes_the_middle():
     assert merged(Nuslerp, tensors, weight=[1, -1]).equal(merged(Nuslerp, tensors, weight=0.3))
 
 
+@pytest.mark.parametrize("factor", [-1.0, 0.01, 1e-4])
+def test_nuslerp_knows_only_the_ratio_of_weights(factor):
+    tensors, _ = tuned(2)
+    expected = merged(Nuslerp, tensors, weight=[0.7, 0.2])
+    torch.testing.assert_close(merged(Nuslerp, tensors, weight=[0.7 * factor, 0.2 * factor]), expected)
+
+
 @pytest.mark.parametrize("flatten", [True, False])
 def test_nuslerp_goes_straight_between_opposite_vectors(flatten):
     a = some()
@@ -162,6 +169,19 @@ def test_multislerp_of_opposite_models_goes_straight_and_of_more_has_no_directio
     assert merged(Multislerp, [torch.zeros_like(a)] * 3).equal(torch.zeros_like(a))
 
 
+def test_multislerp_of_nearly_opposite_models_follows_what_is_left_of_their_mean():
+    tensors = [some(), -some() + 1e-3 * some(seed=1)]
+    assert float((merged(Multislerp, tensors, eps=1e-12) - by_tangents(tensors, [0.5, 0.5])).abs().max()) < 1e-8
+
+
+def test_multislerp_adds_eps_to_norms():
+    tensors, weights = [some(), some(seed=1) * 0.1, some(seed=2)], [0.2, 0.7, 0.1]
+    parts = [weight * tensor / (tensor.norm() + 0.1) for weight, tensor in zip(weights, tensors, strict=True)]
+    mean = torch.stack(parts).sum(0)
+    norm = sum(weight * float(tensor.norm()) for weight, tensor in zip(weights, tensors, strict=True))
+    close(merged(Multislerp, tensors, weight=weights, eps=0.1), mean / mean.norm() * norm)
+
+
 def test_multislerp_of_one_model_is_the_model():
     tensors, base = tuned(1)
     assert merged(Multislerp, tensors, base, weight=0.3).equal(tensors[0])
@@ -219,6 +239,29 @@ def test_karcher_stops_after_max_iter_or_at_tol():
     assert errors[-1] < 1e-9
     loose = merged(Karcher, tensors, max_iter=50, tol=0.5)
     assert float((loose - exact).norm()) > errors[0]
+
+
+def test_karcher_takes_a_step_along_the_mean_logarithm_unless_it_is_shorter_than_tol():
+    tensors = [some((13,), 9) * 0.3 + some((13,), seed) for seed in range(4)]
+    units = torch.stack([tensor / tensor.norm() for tensor in tensors])
+    norm = float(torch.stack([tensor.norm() for tensor in tensors]).mean())
+    start = units.mean(0) / units.mean(0).norm()
+    cosines = units @ start
+    step = ((cosines.acos() / cosines.acos().sin())[:, None] * (units - cosines[:, None] * start)).mean(0)
+    length = float(step.norm())
+    then = start * math.cos(length) + step * (math.sin(length) / length)
+    close(merged(Karcher, tensors, max_iter=1, tol=1e-12), then * norm)
+    close(merged(Karcher, tensors, max_iter=50, tol=length * 0.99), then * norm)
+    close(merged(Karcher, tensors, max_iter=50, tol=length * 1.01), start * norm)
+
+
+def test_karcher_counts_a_norm_of_tol_as_no_direction():
+    tensors = [some((13,), seed) for seed in range(3)]
+    expected = merged(Karcher, tensors[:2], tol=0.1)
+    for length, as_without in ((0.0999, True), (0.1001, False)):
+        small = tensors[2] * (length / tensors[2].norm())
+        cosine = torch.cosine_similarity(merged(Karcher, [*tensors[:2], small], tol=0.1), expected, dim=0)
+        assert (float(cosine) > 1 - 1e-12) is as_without
 
 
 def test_karcher_leaves_out_tensors_without_direction_but_counts_their_norms():

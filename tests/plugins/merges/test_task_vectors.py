@@ -146,7 +146,9 @@ def test_breadcrumbs_drops_outliers_and_the_smallest(cls, shape, dtype, rescale)
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("cls", ALL)
-@pytest.mark.parametrize("weights", [WEIGHTS, [0.7, -0.2, 0.4], [1.0, -1.0, 0.0]])
+@pytest.mark.parametrize(
+    "weights", [WEIGHTS, [0.7, -0.2, 0.4], [1.0, -1.0, 0.0], [-0.7, 0.2, -0.4], [0.03, 0.01, 0.02]]
+)
 @pytest.mark.parametrize("normalize", [True, False])
 def test_a_density_of_one_keeps_everything(cls, weights, normalize, dtype):
     tensors, base = tuned(3, (4, 9), dtype)
@@ -191,6 +193,55 @@ def test_a_tensor_that_is_merged_in_pieces_comes_out_as_in_one(tmp_path, monkeyp
         depth = int(name[2]) / (len(shapes) - 1)
         whole = merge_tensor(merge, read[:3], read[3], TensorPlace(name, depth, seed=3))
         assert written[name].equal(whole), name
+
+
+@pytest.mark.parametrize("rescale", [False, True])
+@pytest.mark.parametrize("cls", RANDOM)
+def test_what_is_written_is_drawn_alike_by_any_threads_and_in_any_pieces(tmp_path, monkeypatch, cls, rescale):
+    shapes = {"h.0.w": (300, 101), "h.1.w": (140_001,), "norm": ()}
+    for model, value in {"base": 0.0, "a": 1.0, "b": 10.0}.items():
+        save_file({name: torch.full(shape, value) for name, shape in shapes.items()}, tmp_path / f"{model}.safetensors")
+    opened = {model: Model(model, Checkpoint(tmp_path / f"{model}.safetensors")) for model in ("base", "a", "b")}
+    share = {"a": 0.4, "b": 0.7}
+    merge = cls.model_validate(
+        {"models": ["a", "b"], "base": "base", "density": [*share.values()], "normalize": False, "rescale": rescale}
+    )
+
+    def written(threads: int, piece: int, seed: int = 3) -> dict[str, Tensor]:
+        monkeypatch.setattr(pieces, "PIECE", piece)
+        torch.set_num_threads(threads)
+        folder = tmp_path / f"{threads} {piece} {seed}"
+        folder.mkdir()
+        TensorMerging(merge, [opened["a"], opened["b"]], opened["base"]).write(folder, seed=seed)
+        return load_file(folder / "model.safetensors")
+
+    before = torch.get_num_threads()
+    try:
+        (whole, *others), in_pieces = ([written(threads, piece) for threads in (1, 2, 5)] for piece in (1 << 18, 9999))
+        other_seed = written(2, 9999, seed=4)
+    finally:
+        torch.set_num_threads(before)
+    for name, tensor in whole.items():
+        assert all(other[name].equal(tensor) for other in others)
+        assert all(other[name].equal(in_pieces[0][name]) for other in in_pieces[1:])
+        # sums of magnitudes are rounded piece by piece
+        torch.testing.assert_close(in_pieces[0][name], tensor, rtol=1e-6 if rescale else 0, atol=0)
+
+    drawn, again = (torch.cat([made[name].flatten() for name in shapes]) for made in (whole, other_seed))
+    if rescale:
+        assert float(drawn.double().mean()) == pytest.approx(11, rel=1e-6)
+        return
+    off = math.sqrt(math.log(2 * 5 / 1e-6) / (2 * drawn.numel()))  # five means, off with a probability of 1e-6
+    alike = 0.15**2 / 3 if issubclass(cls, DellaLinear) else 0  # the models' probabilities rise together
+    of_a, of_b = drawn % 10 == 1, drawn >= 10
+    for found, expected in (
+        (drawn / 11, (share["a"] + 10 * share["b"]) / 11),
+        (of_a, share["a"]),
+        (of_b, share["b"]),
+        (of_a & of_b, share["a"] * share["b"] + alike),
+        (of_a & (again % 10 == 1), share["a"] ** 2 + alike),
+    ):
+        assert float(found.double().mean()) == pytest.approx(expected, abs=off)
 
 
 def test_where_nothing_agrees_or_weights_cancel_out_the_divisor_is_one():
