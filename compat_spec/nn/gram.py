@@ -222,7 +222,7 @@ class _Inputs:
         if before in self._once:
             self.totals[name] = self.totals[before]
             self._followers.add(name)
-        elif before in self.postponed or (self._entries and self._entries + width**2 > AT_ONCE):
+        elif self._entries and self._entries + width**2 > AT_ONCE:
             self.postponed.add(name)
             return False
         else:

@@ -41,11 +41,12 @@ class GitRebasin(Linear):
         return unknown(architecture["model_type"]) if "model_type" in architecture else None
 
     def study(self, study: MergeStudy) -> Mapping[str, Tensor]:
+        from compat_spec.nn.aside import shapes_of
         from compat_spec.nn.permutations import axis_orders, match
         from compat_spec.nn.symmetries import symmetries_of
 
         reference = study.tensors(0)
-        shapes = {name: tuple(tensor.shape) for name, tensor in reference.items() if tensor.is_floating_point()}
+        shapes = shapes_of(reference)
         symmetries = [symmetry for symmetry in symmetries_of(study.config(0), shapes) if symmetry.kind in self.permute]
         found: dict[str, Tensor] = {}
         for model, name in enumerate(self.models[1:], 1):

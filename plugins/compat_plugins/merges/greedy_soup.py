@@ -26,6 +26,8 @@ class GreedySoup(TensorMerge):
     inference time", 2022, arXiv:2203.05482 (recipe 1).
     """
 
+    unit = "entry"
+
     on: TaskName = Field(description="The task whose loss decides.")
     split: str = Field(default="train", description="The split of the task to read; not one to measure the result on.")
     tokens: int | None = Field(

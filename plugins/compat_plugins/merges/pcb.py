@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -58,19 +59,24 @@ class PCB(TensorMerge):
     def study(self, study: MergeStudy) -> Mapping[str, Tensor]:
         import torch
 
+        from compat_spec.nn.aside import read_piece, shapes_of
         from compat_spec.nn.order_statistics import kth_smallest
+        from compat_spec.nn.pieces import bounds, room_for
 
-        base = study.tensors(None)
-        entries = {name: tensor.numel() for name, tensor in base.items() if tensor.is_floating_point()}
+        base, models = study.tensors(None), [study.tensors(model) for model in range(len(self.models))]
+        shapes = shapes_of(base)
+        entries = {name: math.prod(shape) for name, shape in shapes.items()}
+        room = room_for(torch.device(study.device).type)
         count, passes = sum(entries.values()), 0
 
         def deltas() -> Iterator[list[Tensor]]:
             nonlocal passes
             for done, name in enumerate(entries):
                 study.progress(passes * len(entries) + done, 4 * len(entries), "ranking entries")
-                start = base[name].to(study.device, torch.float32)
-                of_models = [study.tensors(i)[name].to(start) for i in range(len(self.models))]
-                yield finite_deltas(of_models, start, self.models, name)
+                for piece in bounds(shapes[name], self.unit, room):
+                    start = read_piece(base, name, *piece).to(study.device, torch.float32)
+                    of_models = [read_piece(tensors, name, *piece).to(start) for tensors in models]
+                    yield finite_deltas(of_models, start, self.models, name)
             passes += 1
 
         ends = (int(count * _EXTREMES), int(count * (1 - _EXTREMES) - 1))

@@ -142,6 +142,14 @@ def test_pieces_of_a_tensor_give_pieces_of_the_result():
     torch.testing.assert_close(torch.cat(pieces), whole, atol=1e-6, rtol=1e-5)
 
 
+def test_ranks_are_found_piece_by_piece(monkeypatch):
+    base, *models = some(3)
+    whole = pcb(2).study(OfTensors(models, base))
+    monkeypatch.setattr("compat_spec.nn.pieces.PIECE", 37)
+    pieces = pcb(2).study(OfTensors(models, base))
+    assert all(pieces[model].equal(found) for model, found in whole.items())
+
+
 def test_what_is_given_does_not_change():
     base, *models = some(3)
     before = [flat(tensors) for tensors in (base, *models)]
