@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from compat_spec.errors import CompatError
 from compat_spec.nn.checkpoint import TensorSource
+from compat_spec.nn.raw_bytes import read_into, write_from
 
 
 class TensorsAside(TensorSource):
@@ -37,7 +37,9 @@ class TensorsAside(TensorSource):
         for name, tensor in tensors:
             if tensor is not last:
                 last, start = tensor, end
-                end += self._append(tensor)
+                with self._explained():
+                    write_from(tensor.detach().cpu(), self._file.fileno(), end)
+                end += tensor.nbytes
             self._stored[name] = (start, tensor.dtype, tuple(tensor.shape))
 
     def __len__(self) -> int:
@@ -58,20 +60,8 @@ class TensorsAside(TensorSource):
     def piece(self, name: str, start: int, stop: int) -> Tensor:
         offset, dtype, _ = self._stored[name]
         tensor = torch.empty(stop - start, dtype=dtype)
-        buffer, offset = _bytes(tensor), offset + start * dtype.itemsize
-        while buffer:  # the operating system reads at most 2 GiB at once
-            read = os.preadv(self._file.fileno(), [buffer], offset)
-            buffer, offset = buffer[read:], offset + read
+        read_into(tensor, self._file.fileno(), offset + start * dtype.itemsize)
         return tensor
-
-    def _append(self, tensor: Tensor) -> int:
-        """Write a tensor to the end of the file; returns its bytes."""
-        data = _bytes(tensor.detach().cpu().contiguous().flatten())
-        size = len(data)
-        with self._explained():
-            while data:
-                data = data[self._file.write(data) :]
-        return size
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -95,7 +85,3 @@ def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     if isinstance(tensors, TensorSource):
         return {name: tensors.shape(name) for name in tensors if tensors.dtype(name).is_floating_point}
     return {name: tuple(tensor.shape) for name, tensor in tensors.items() if tensor.is_floating_point()}
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    return tensor.flatten().view(torch.uint8).numpy().data

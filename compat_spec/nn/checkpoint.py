@@ -18,6 +18,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from compat_spec.errors import CompatError
+from compat_spec.nn.pieces import bounds, room_for
+from compat_spec.nn.raw_bytes import read_into
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -66,6 +68,11 @@ class TensorSource(Mapping[str, Tensor]):
     @abstractmethod
     def piece(self, name: str, start: int, stop: int) -> Tensor:
         """The entries from `start` to `stop` of the flattened tensor."""
+
+    def pieces(self, name: str) -> Iterator[tuple[int, Tensor]]:
+        """All of a tensor, piece by piece: which entry each begins with, and its entries."""
+        for start, stop in bounds(self.shape(name), "entry", room_for("cpu")):
+            yield start, self.piece(name, start, stop)
 
     @abstractmethod
     def __contains__(self, name: object) -> bool:
@@ -138,19 +145,17 @@ class Checkpoint(TensorSource):
         size = stored.dtype.itemsize
         tensor = torch.empty(stop - start, dtype=stored.dtype)
         if stop > start:
-            self._fill(tensor.view(torch.uint8).numpy().data, stored.file, stored.offset + start * size)
+            self._fill(tensor, stored.file, stored.offset + start * size)
         return tensor
 
-    def _fill(self, buffer: memoryview, file: Path, offset: int) -> None:
+    def _fill(self, tensor: Tensor, file: Path, offset: int) -> None:
         with self._opening:
             if file not in self._descriptors:
                 self._descriptors[file] = os.open(file, os.O_RDONLY)
-        done = 0
-        while done < len(buffer):  # the operating system reads at most 2 GiB at once
-            read = os.preadv(self._descriptors[file], [buffer[done:]], offset + done)
-            if not read:
-                raise CompatError(f"{file} has become shorter while it was read")
-            done += read
+        try:
+            read_into(tensor, self._descriptors[file], offset)
+        except EOFError:
+            raise CompatError(f"{file} has become shorter while it was read") from None
 
 
 def _files(place: Path) -> Mapping[Path, list[str] | None]:

@@ -1,4 +1,7 @@
-"""The k-th smallest of more numbers than fit into memory, exactly: counted by their bits, in two passes."""
+"""The k-th smallest of more numbers than fit into memory, exactly: counted by their bits, in two passes.
+
+For the ranks of a whole model, of which it keeps nothing; `selection` keeps a part, and knows where numbers stand.
+"""
 
 from __future__ import annotations
 

@@ -47,6 +47,10 @@ class Output:
     depth: float
     kept: bool
 
+    @property
+    def bytes(self) -> int:
+        return self.dtype.itemsize * math.prod(self.shape)
+
 
 class MergeOutline:
     """What a merge of these models is going to read and write; nothing has been read.
@@ -78,12 +82,12 @@ class MergeOutline:
 
     @property
     def bytes_to_write(self) -> int:
-        return sum(_bytes(output.dtype, output.shape) for output in self.outputs.values())
+        return sum(output.bytes for output in self.outputs.values())
 
     @property
     def largest_bytes(self) -> int:
         """Bytes of the largest tensor of the result."""
-        return max((_bytes(output.dtype, output.shape) for output in self.outputs.values()), default=0)
+        return max((output.bytes for output in self.outputs.values()), default=0)
 
     def inputs(self, output: Output) -> list[tuple[TensorSource, str]]:
         """Where to read what a tensor is made of; the base is the last, where there is one."""
@@ -168,7 +172,3 @@ def working_dtype(dtypes: Sequence[torch.dtype]) -> torch.dtype:
 def word(dtype: torch.dtype) -> str:
     """A type as messages have it."""
     return str(dtype).removeprefix("torch.")
-
-
-def _bytes(dtype: torch.dtype, shape: Sequence[int]) -> int:
-    return dtype.itemsize * math.prod(shape)

@@ -86,12 +86,3 @@ def bounds(shape: Sequence[int], unit: Unit, room: int) -> Sequence[tuple[int, i
     width = {"tensor": size, "row": shape[-1] if shape else 1, "entry": 1}[unit]
     step = max(room // width, 1) * width
     return [(start, min(start + step, size)) for start in range(0, size, step)]
-
-
-def pieces(like: Tensor, width: int = 1) -> Iterator[slice]:
-    """Slices over the rows, of `width` entries each, of a tensor; by default over its entries, flattened."""
-    size = room_for(like.device.type)
-    rows = like.numel() // max(width, 1)
-    step = max(size // max(width, 1), 1)
-    for start in range(0, rows, step):
-        yield slice(start, min(start + step, rows))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from compat_spec.nn.checkpoint import DTYPES, INDEX, SINGLE, Checkpoint
-from compat_spec.nn.pieces import bounds, room_for
+from compat_spec.nn.raw_bytes import write_from
 
 SHARD_BYTES = 5 * 10**9
 
@@ -59,10 +59,7 @@ class ShardWriter:
         assert start + piece.numel() <= math.prod(shape)
         descriptor, offset = self._places[name]
         offset += start * dtype.itemsize
-        data = piece.contiguous().flatten().view(torch.uint8).numpy().data
-        while data:  # the operating system writes at most 2 GiB at once
-            written = os.pwrite(descriptor, data, offset)
-            data, offset = data[written:], offset + written
+        write_from(piece, descriptor, offset)
 
     def _split(self, shard_bytes: int) -> list[list[str]]:
         shards: list[list[str]] = []
@@ -115,5 +112,5 @@ def copy_tensors(source: Path, folder: Path, shard_bytes: int = SHARD_BYTES) -> 
         outline = {name: (tensors.dtype(name), tensors.shape(name)) for name in tensors}
         with ShardWriter(folder, outline, shard_bytes) as writer:
             for name in writer.order:
-                for start, stop in bounds(tensors.shape(name), "entry", room_for("cpu")):
-                    writer.write(name, tensors.piece(name, start, stop), start)
+                for start, piece in tensors.pieces(name):
+                    writer.write(name, piece, start)

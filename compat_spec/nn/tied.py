@@ -10,7 +10,6 @@ from torch import Tensor
 
 from compat_spec.errors import CompatError
 from compat_spec.nn.checkpoint import TensorSource
-from compat_spec.nn.pieces import PIECE
 
 
 def with_names_of(first: TensorSource, first_name: str, other: TensorSource, other_name: str) -> TensorSource:
@@ -53,18 +52,12 @@ def _twin(tensors: TensorSource, name: str, among: Sequence[str]) -> str | None:
 
 def _is_constant(tensors: TensorSource, name: str) -> bool:
     first = tensors.piece(name, 0, min(1, math.prod(tensors.shape(name))))
-    return all(bool((piece == first).all()) for piece in _pieces(tensors, name))
+    return all(bool((piece == first).all()) for _, piece in tensors.pieces(name))
 
 
 def _are_equal(tensors: TensorSource, one: str, other: str) -> bool:
-    pairs = zip(_pieces(tensors, one), _pieces(tensors, other), strict=True)
-    return all(torch.equal(a.view(torch.uint8), b.view(torch.uint8)) for a, b in pairs)
-
-
-def _pieces(tensors: TensorSource, name: str) -> Iterator[Tensor]:
-    count = math.prod(tensors.shape(name))
-    for start in range(0, count, PIECE):
-        yield tensors.piece(name, start, min(start + PIECE, count))
+    pairs = zip(tensors.pieces(one), tensors.pieces(other), strict=True)
+    return all(torch.equal(a.view(torch.uint8), b.view(torch.uint8)) for (_, a), (_, b) in pairs)
 
 
 class _Renamed(TensorSource):

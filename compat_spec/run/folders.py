@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from compat_spec.nn.block_names import block_count
 from compat_spec.nn.checkpoint import TensorSource
 from compat_spec.nn.merged_config import CONFIG, check_mergeable, check_one_stack, note_dtype, restack_config
 from compat_spec.nn.merging import TensorMerging
-from compat_spec.nn.outline import Model
+from compat_spec.nn.outline import Model, word
 from compat_spec.nn.tied import with_names_of
 from compat_spec.nn.weights import Weights
 from compat_spec.run.vocabularies import ResultVocabulary
@@ -82,7 +81,7 @@ def write_beside(merging: TensorMerging, places: Mapping[str, Weights], folder: 
     sizes: Counter[str] = Counter()
     for output in merging.outputs.values():
         if not output.kept:
-            sizes[str(output.dtype).removeprefix("torch.")] += math.prod(output.shape) * output.dtype.itemsize
+            sizes[word(output.dtype)] += output.bytes
     for dtype, _ in sizes.most_common(1):  # what most of it is stored in, as transformers has it
         note_dtype(folder, dtype)
 

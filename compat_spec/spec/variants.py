@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar, cast
 
+from compat_spec.circles import way_back
 from compat_spec.components import Component, FitsModels, Merge, ModelSource, Task, TensorMerge
 from compat_spec.spec.bare import check_bare_models
 from compat_spec.spec.drafts import Draft, Drafts, Part
@@ -84,9 +85,9 @@ class Variants:
         key, verb = ("from", "descends from") if section == "models" else ("models", "is made of")
         reported: set[str] = set()
         for start, draft in self._drafts.section(section).items():
-            circle = None if start in reported else _circle(start, self._shapes.ingredients)
+            circle = None if start in reported else way_back(start, self._shapes.ingredients)
             if circle is not None:
-                way = " → ".join([*circle, start])
+                way = " → ".join(circle)
                 place = draft.node.mapping.get(key, draft.node).place
                 self._problems.add(place, f"{draft.where}.{key}", f"{start} {verb} itself: {way}")
                 reported.update(circle)
@@ -200,18 +201,3 @@ def _lends_tokenizer(part: Part, name: str) -> bool:
     """Whether a model that a merge names gives its tokenizer, and nothing else."""
     elsewhere = {key: value for key, value in part.fields.items() if key != "tokenizer"}
     return _aligns(part) and name == part.fields.get("tokenizer") and name not in beside(elsewhere, "models")
-
-
-def _circle(start: str, parents: Mapping[str, Collection[str]]) -> list[str] | None:
-    """The way from a model or merge to itself, along what it is made of."""
-    ways = [[start]]
-    seen = set()
-    while ways:
-        way = ways.pop()
-        for parent in parents.get(way[-1], ()):
-            if parent == start:
-                return way
-            if parent not in seen:
-                seen.add(parent)
-                ways.append([*way, parent])
-    return None

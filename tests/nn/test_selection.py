@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from compat_spec.nn import pieces, selection
+from compat_spec.nn import selection
 from compat_spec.nn.pieces import TensorPieces, Unit, bounds
 from compat_spec.nn.selection import Cut, Numbers, largest, order_statistics
 
@@ -144,12 +144,3 @@ def test_pieces_are_all_entries_once_in_order_and_cut_no_unit(shape: tuple[int, 
 def test_a_tensor_without_entries_has_no_pieces():
     for unit in ("tensor", "row", "entry"):
         assert bounds((0, 3), unit, 4) == bounds((3, 0), unit, 4) == []
-
-
-@pytest.mark.parametrize(("rows", "width"), [(10, 1), (7, 3), (3, 100), (0, 4)])
-def test_slices_are_all_rows_once_in_order(monkeypatch, rows, width):
-    monkeypatch.setattr(pieces, "PIECE", 8)
-    found = list(pieces.pieces(torch.empty(rows, width), width))
-    assert [row for piece in found for row in range(rows)[piece]] == list(range(rows))
-    assert all(piece.stop - piece.start == 1 or (piece.stop - piece.start) * width <= 8 for piece in found)
-    assert len(found) == -(-rows // max(8 // width, 1))

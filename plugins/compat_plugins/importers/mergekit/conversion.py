@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compat_plugins.importers.mergekit.configuration import Configuration
 from compat_plugins.importers.mergekit.models import Models
+from compat_spec.circles import way_back
 from compat_spec.importers import Imported
 
 if TYPE_CHECKING:
@@ -61,22 +62,8 @@ def _check_circles(found: Sequence[Configuration], problems: Problems) -> None:
     """Report a merge that is made of itself."""
     uses = {one.name: one.uses() for one in found}
     for one in found:
-        way = _way_back(one.name, uses)
+        way = way_back(one.name, uses)
         if way:
             place = one.document.place_of("name")
             problems.add(place, "name", f"{one.name} is made of itself: {' → '.join(way)}")
             return
-
-
-def _way_back(start: str, uses: Mapping[str, set[str]]) -> list[str]:
-    ways = [[start]]
-    seen: set[str] = set()
-    while ways:
-        way = ways.pop()
-        for name in sorted(uses.get(way[-1], ())):
-            if name == start:
-                return [*way, start]
-            if name not in seen:
-                seen.add(name)
-                ways.append([*way, name])
-    return []
